@@ -1,0 +1,230 @@
+"""The assessor: an artifact, an engine, and the way from an image to its assessment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.artifact.card import Card, SideRange, ViewSpec
+from foveal.artifact.file import Artifact
+from foveal.assessment import HIGHEST, LOWEST, Assessment, Failure, Interval
+from foveal.errors import CorruptImageError, FovealError, ImageError
+from foveal.imaging.decode import Limits, decode, name_of
+from foveal.imaging.views import GRID, Pixels, fragment_view, whole_view
+from foveal.runtime.engine import Engine
+from foveal.runtime.ordered import ordered_map
+
+# Sources taken in advance for each worker: enough to keep it busy, few enough to bound memory.
+_AHEAD_PER_WORKER = 3
+# Longest sides beyond the training images' by more than this factor earn a warning.
+_FAR = 2.0
+# So does a picture that is this much longer than wide.
+_STRIP = 8.0
+
+_Rows = Generator[Assessment | Failure, None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """An image that is ready for the engine: its views, uint8 (side, side, 3) each."""
+
+    source: str | None
+    views: dict[str, Pixels]
+    warnings: tuple[str, ...]
+
+
+class Assessor:
+    """Judges images.
+
+    A score depends on the image alone: not on the batch, the order, the number of threads or a seed.
+    Safe to use from several threads. :func:`foveal.load` makes one from a name or a file.
+
+    Args:
+        artifact: the model.
+        engine: what executes it.
+        limits: sizes of images that are accepted; by default those of :class:`foveal.imaging.decode.Limits`.
+    """
+
+    def __init__(self, artifact: Artifact, engine: Engine, *, limits: Limits | None = None) -> None:
+        self._card = artifact.card
+        self._engine = engine
+        self._limits = limits or Limits()
+
+    @property
+    def card(self) -> Card:
+        """What this assessor is, and how well it does."""
+        return self._card
+
+    @property
+    def engine(self) -> Engine:
+        """What executes it."""
+        return self._engine
+
+    def __repr__(self) -> str:
+        return f"Assessor({self._card.model}, {self._engine.name} on {self._engine.device})"
+
+    def __call__(self, image: Any, *, name: str | None = None) -> Assessment:
+        """Judge one image.
+
+        Args:
+            image: path, bytes, binary file object, PIL image, or array (uint8, uint16 or float in 0-1; HxW,
+                HxWx3 or HxWx4).
+            name: what to call it in the assessment and in errors; by default its file's name.
+
+        Returns:
+            Its quality on 1-5, higher is better, with an interval, and warnings where there are any.
+
+        Raises:
+            ImageError: the image cannot be judged; each reason has a class of its own in
+                :mod:`foveal.errors`.
+            FovealError: the model gives no finite number.
+        """
+        return self._judge([self._prepare(image, name)])[0]
+
+    def stream(
+        self,
+        images: Iterable[Any],
+        *,
+        workers: int | None = None,
+        on_error: Literal["raise", "yield"] = "raise",
+    ) -> Iterator[Assessment | Failure]:
+        """Judge many images, as many at once as there are CPUs.
+
+        Args:
+            images: taken lazily, a few ahead of the results. Files keep their names; images without one are
+                called ``image 0``, ``image 1`` ... by their place.
+            workers: threads that decode and judge; by default the engine's number of threads.
+            on_error: ``raise`` the error of an image that cannot be judged, or ``yield`` it as a
+                :class:`foveal.assessment.Failure` in its place.
+
+        Returns:
+            An iterator over one assessment (or failure) an image, in the order of the images. Closing or
+            dropping it ends its threads.
+
+        Raises:
+            ValueError: workers is below 1 or on_error is unknown.
+            ImageError: while iterating, if on_error is ``raise``.
+        """
+        if on_error not in ("raise", "yield"):
+            raise ValueError(f"on_error is {on_error!r}, expected 'raise' or 'yield'")
+        workers = self._engine.threads if workers is None else workers
+        if workers < 1:
+            raise ValueError(f"workers is {workers}, expected 1 or more")
+        return self._stream(images, workers, keep_going=on_error == "yield")
+
+    def _stream(
+        self, images: Iterable[Any], workers: int, *, keep_going: bool
+    ) -> Iterator[Assessment | Failure]:
+        batch = self._engine.best_batch
+        ahead = _AHEAD_PER_WORKER * workers
+        rows: _Rows
+        if batch == 1:
+            rows = ordered_map(self._row, enumerate(images), workers=workers, ahead=ahead)
+        else:
+            prepared = ordered_map(self._prepare_row, enumerate(images), workers=workers, ahead=ahead + batch)
+            rows = self._judge_in_batches(prepared, batch)
+        with closing(rows):
+            for row in rows:
+                if isinstance(row, Failure) and not keep_going:
+                    raise row.error
+                yield row
+
+    def _row(self, item: tuple[int, Any]) -> Assessment | Failure:
+        """Decode and judge one image of a stream."""
+        prepared = self._prepare_row(item)
+        return prepared if isinstance(prepared, Failure) else self._judge([prepared])[0]
+
+    def _judge_in_batches(self, rows: Generator[_Prepared | Failure, None, None], size: int) -> _Rows:
+        with closing(rows):
+            while batch := list(islice(rows, size)):
+                assessments = iter(self._judge([row for row in batch if isinstance(row, _Prepared)]))
+                for row in batch:
+                    yield row if isinstance(row, Failure) else next(assessments)
+
+    def _prepare_row(self, item: tuple[int, Any]) -> _Prepared | Failure:
+        index, image = item
+        name = _own_name(image) or f"image {index}"
+        try:
+            return self._prepare(image, name)
+        except FovealError as error:
+            return Failure(name, error)
+        except Exception as error:  # one bad file, however it fails, must not stop a batch
+            wrapped = CorruptImageError(name, f"cannot be decoded ({type(error).__name__}: {error})")
+            wrapped.__cause__ = error
+            return Failure(name, wrapped)
+
+    def _prepare(self, image: Any, name: str | None) -> _Prepared:
+        try:
+            decoded = decode(image, limits=self._limits)
+        except ImageError as error:
+            if not name or error.source == name:
+                raise
+            raise type(error)(name, error.reason, error.advice) from error
+        views = {key: _cut_view(decoded.pixels, spec) for key, spec in self._card.views.items()}
+        height, width = decoded.pixels.shape[:2]
+        warnings = (*decoded.warnings, *_size_warnings(height, width, self._card.trained_on))
+        return _Prepared(name or _own_name(image), views, warnings)
+
+    def _judge(self, images: list[_Prepared]) -> list[Assessment]:
+        if not images:
+            return []
+        batch = {key: np.stack([image.views[key] for image in images]) for key in self._card.views}
+        outputs = self._engine.run(batch)
+        return [
+            self._assessment(image, outputs["quality"][i], outputs["spread"][i])
+            for i, image in enumerate(images)
+        ]
+
+    def _assessment(self, image: _Prepared, quality: np.float32, spread: np.float32) -> Assessment:
+        if not (np.isfinite(quality) and np.isfinite(spread) and spread > 0):
+            raise FovealError(
+                f"{image.source or 'image'}: {self._card.model} gives quality {quality} and spread {spread}; "
+                "the model is broken, use another"
+            )
+        calibration = self._card.calibration
+        centre = _clip(float(quality))
+        reach = calibration.factor * float(spread)
+        interval = Interval(_clip(centre - reach), _clip(centre + reach), calibration.coverage)
+        return Assessment(centre, interval, self._card.model, source=image.source, warnings=image.warnings)
+
+
+def _own_name(image: Any) -> str | None:
+    """The name that an image brings with it; None for arrays, bytes and the like, which have only a kind."""
+    name = name_of(image)
+    has_only_kind = name.startswith("<") and not isinstance(image, str | os.PathLike)
+    return None if has_only_kind else name
+
+
+def _cut_view(pixels: Pixels, spec: ViewSpec) -> NDArray[np.uint8]:
+    if spec.kind == "whole":
+        return whole_view(pixels, spec.side)
+    return fragment_view(pixels, cell=spec.side // GRID)
+
+
+def _size_warnings(height: int, width: int, trained_on: SideRange | None) -> list[str]:
+    """What is unusual about an image's size."""
+    warnings = []
+    longest, shortest = max(height, width), min(height, width)
+    if longest > _STRIP * shortest:
+        warnings.append(f"a narrow strip of {width} x {height} pixels: unlike any image it was trained on")
+    if trained_on is None:
+        return warnings
+    trained = (
+        f"its training images have {trained_on.min_side} to {trained_on.max_side} pixels on the longer side"
+    )
+    if longest > _FAR * trained_on.max_side:
+        warnings.append(f"much larger than the images it was trained on: {width} x {height}, {trained}")
+    if longest * _FAR < trained_on.min_side:
+        warnings.append(f"much smaller than the images it was trained on: {width} x {height}, {trained}")
+    return warnings
+
+
+def _clip(value: float) -> float:
+    return min(max(value, LOWEST), HIGHEST)

@@ -1,0 +1,44 @@
+"""A progress bar with rate and time left, on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress(shown: bool, total: int | None) -> Iterator[Callable[[], None]]:
+    """Show a bar while the context lasts.
+
+    Args:
+        shown: False makes everything here do nothing.
+        total: images to come; None if unknown, then there is no time left.
+
+    Yields:
+        A function to call after each image.
+    """
+    if not shown:
+        yield lambda: None
+        return
+    from rich import progress as rich_progress
+    from rich.console import Console
+    from rich.text import Text
+
+    class Rate(rich_progress.ProgressColumn):
+        def render(self, task: rich_progress.Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:,.1f} images/s")
+
+    bar = rich_progress.Progress(
+        rich_progress.TextColumn("scoring"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        Rate(),
+        rich_progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,  # the rows of a pipe must not be drawn above the bar
+    )
+    with bar:
+        task = bar.add_task("scoring", total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,82 @@
+"""The ``foveal`` group, and how every command ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from foveal.cli.lazy import CommandAt, LazyGroup
+from foveal.cli.text import one_line
+from foveal.errors import FovealError
+
+COMMANDS = {
+    "score": CommandAt("foveal.cli.score:score", "Score how good images look to people."),
+    "models": CommandAt("foveal.cli.models:models", "List the assessors that are shipped."),
+    "completion": CommandAt(
+        "foveal.cli.completion:completion", "Print a script that completes commands in a shell."
+    ),
+}
+
+EXAMPLES = """\b
+Examples:
+  foveal score photo.jpg
+  foveal score photos/ --out scores.csv
+  foveal score --help
+"""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+REFUSED = 2
+"""Exit code for wrong usage and for every error of this package."""
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        import foveal
+
+        click.echo(f"foveal {foveal.__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    at=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXAMPLES,
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+def group() -> None:
+    """Judge how good images look to people, offline.
+
+    Quality is a number from 1 (bad) to 5 (excellent), as people would give it on average, with an interval
+    around it.
+    """
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        args: arguments without the program's name; by default those of the process.
+
+    Returns:
+        The exit code: 0, or 1 where images failed, 2 for wrong usage and errors, 130 after Ctrl-C.
+    """
+    try:
+        code = group.main(None if args is None else list(args), prog_name="foveal", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except FovealError as error:
+        click.echo(f"foveal: {one_line(str(error))}", err=True)
+        return REFUSED
+    return code if isinstance(code, int) else 0

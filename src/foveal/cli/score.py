@@ -1,0 +1,200 @@
+"""``foveal score``: judge files, folders, patterns or a list."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from foveal.assessor import Assessor
+    from foveal.cli.listings import Listing
+    from foveal.pipeline.sinks import Sink
+    from foveal.pipeline.summary import Summary
+
+SOME_FAILED = 1
+"""Exit code when images could not be judged, unless ``--keep-going``."""
+
+
+EXAMPLES = """\b
+Examples:
+  foveal score photo.jpg
+  foveal score photos/ --out scores.csv --resume
+  find . -name '*.png' | foveal score - --below 2.5
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user asked for on the side of the output; see the options of the same names."""
+
+    out: str | None
+    as_json: bool
+    below: float | None
+    top: int | None
+    resume: bool
+    overwrite: bool
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="PATHS...")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False),
+    help="Write all rows to FILE.csv, .jsonl or .parquet.",
+    metavar="FILE",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help='Print a JSON array: one object an image, failures with "error".'
+)
+@click.option("--below", type=float, metavar="QUALITY", help="Show only images with a quality under this.")
+@click.option(
+    "--top", type=click.IntRange(min=1), metavar="N", help="Show only the N best images, best first."
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the rows in --out; images that have a row, be it an error, are done.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file of --out.")
+@click.option("--keep-going", is_flag=True, help="Exit with 0 even if images could not be judged.")
+@click.option(
+    "--model", metavar="NAME|FILE", help="A shipped assessor (see 'foveal models') or a model file."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "openvino", "onnxruntime"]),
+    default="auto",
+    help="What runs the model.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where it runs.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="Images at once; by default one for each CPU."
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Refuse larger images; by default 200 million.",
+)
+@click.pass_context
+def score(
+    ctx: click.Context,
+    *,
+    paths: tuple[str, ...],
+    out: str | None,
+    as_json: bool,
+    below: float | None,
+    top: int | None,
+    resume: bool,
+    overwrite: bool,
+    keep_going: bool,
+    model: str | None,
+    engine: str,
+    device: str,
+    threads: int | None,
+    max_pixels: int | None,
+) -> None:
+    """Score how good images look to people.
+
+    PATHS are images, folders (searched to any depth), patterns such as 'shots/*.jpg', or - for a
+    list on standard input, one file a line. Quality runs from 1 (bad) to 5 (excellent).
+
+    On a terminal you get the worst and best, a summary and a histogram; in a pipe, lines of
+    quality, low and high end of the interval and path, separated by tabs. --out always gets every
+    row; --below and --top choose what is shown or printed.
+
+    An image that cannot be read becomes a row with an error. Exit code: 0, or 1 if there were such
+    images, 2 if the command could not run, 130 after Ctrl-C.
+    """
+    wanted = Wanted(out, as_json, below, top, resume, overwrite)
+    _check(wanted)
+    assessor = _load(model, engine, device, threads, max_pixels)
+    failed = _score(assessor, paths, wanted)
+    ctx.exit(SOME_FAILED if failed and not keep_going else 0)
+
+
+def _check(wanted: Wanted) -> None:
+    if (wanted.resume or wanted.overwrite) and not wanted.out:
+        raise click.UsageError("--resume and --overwrite need --out")
+    if wanted.resume and wanted.overwrite:
+        raise click.UsageError("--resume and --overwrite exclude each other")
+    if wanted.resume and wanted.as_json:
+        raise click.UsageError(
+            "--json prints the images scored now, so it does not go with --resume; read --out instead"
+        )
+
+
+def _load(
+    model: str | None, engine: str, device: str, threads: int | None, max_pixels: int | None
+) -> Assessor:
+    import foveal
+    from foveal.imaging.limits import Limits
+
+    limits = None if max_pixels is None else Limits(max_pixels=max_pixels)
+    return foveal.load(
+        model or foveal.DEFAULT_MODEL, engine=engine, device=device, threads=threads, limits=limits
+    )
+
+
+def _score(assessor: Assessor, paths: Sequence[str], wanted: Wanted) -> int:
+    """Score everything and show it; give the number of failures, those of earlier runs included."""
+    from foveal.cli.progress import progress
+    from foveal.pipeline.discover import discover
+    from foveal.pipeline.rows import to_row
+    from foveal.pipeline.run import pending, score_many
+    from foveal.pipeline.sinks import open_sink
+    from foveal.pipeline.summary import Summary
+
+    model, summary = assessor.card.model, Summary()
+    sources: Iterable[str] = discover(paths, stdin=sys.stdin.buffer if "-" in paths else None)
+    sink: Sink | None = None
+    try:
+        with ExitStack() as stack:
+            if wanted.out:
+                sink = stack.enter_context(
+                    open_sink(wanted.out, model=model, resume=wanted.resume, overwrite=wanted.overwrite)
+                )
+            listing = stack.enter_context(closing(_listing(wanted, summary)))
+            for row in sink.rows() if sink else ():
+                summary.add(row)
+                listing.add(row, None)
+            bar, total = _wants_bar(wanted), None
+            if bar and "-" not in paths:
+                # The time left is worth a look at all names; a list from a pipe is better taken as it comes.
+                sources = list(pending(sources, sink))
+                total = len(sources)
+            advance = stack.enter_context(progress(bar, total))
+            for result in stack.enter_context(closing(score_many(assessor, sources, sink))):
+                row = to_row(result, model)
+                summary.add(row)
+                listing.add(row, result)
+                advance()
+    except KeyboardInterrupt:
+        kept = f"; their rows are in {wanted.out}, add --resume to go on" if wanted.out else ""
+        click.echo(f"foveal: interrupted after {summary.scored + summary.failed:,} images{kept}", err=True)
+        raise
+    return summary.failed
+
+
+def _wants_bar(wanted: Wanted) -> bool:
+    return sys.stderr.isatty() and not (wanted.as_json and sys.stdout.isatty())
+
+
+def _listing(wanted: Wanted, summary: Summary) -> Listing:
+    from foveal.cli.listings import Errors, JsonArray, Lines
+    from foveal.cli.report import Report
+
+    if wanted.as_json:
+        return JsonArray(wanted.below, wanted.top)
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        return Report(Console(), summary, wanted.below, wanted.top)
+    if wanted.out and wanted.below is None and wanted.top is None:
+        return Errors()
+    return Lines(wanted.below, wanted.top)

@@ -1,0 +1,99 @@
+"""Every error that Foveal raises on purpose. Each message names the source, the reason and what to do."""
+
+from __future__ import annotations
+
+
+class FovealError(Exception):
+    """Base of all errors of this package."""
+
+
+class MissingExtraError(FovealError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional dependency: pip install 'foveal[{extra}]'")
+        self.extra = extra
+
+
+class ImageError(FovealError):
+    """An input cannot be judged.
+
+    Attributes:
+        source: name of the file, or of the kind of input.
+        reason: what is wrong with it.
+        advice: what to do about it.
+    """
+
+    def __init__(self, source: str, reason: str, advice: str = "") -> None:
+        super().__init__(f"{source}: {reason}" + (f"; {advice}" if advice else ""))
+        self.source = source
+        self.reason = reason
+        self.advice = advice
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str, str]]:
+        """Survive the way between processes."""
+        return type(self), (self.source, self.reason, self.advice)
+
+
+class ImageNotFoundError(ImageError):
+    """There is no such file, or it is not a file, or it may not be read."""
+
+
+class EmptyImageError(ImageError):
+    """The input has no bytes."""
+
+
+class NotAnImageError(ImageError):
+    """The bytes are not an image in a known format."""
+
+
+class TruncatedImageError(ImageError):
+    """The image ends too early."""
+
+
+class CorruptImageError(ImageError):
+    """The image is of a known format but cannot be decoded."""
+
+
+class FileTooLargeError(ImageError):
+    """The file has more bytes than the limit."""
+
+
+class TooManyPixelsError(ImageError):
+    """The image declares more pixels than the limit: a very large picture or a decompression bomb."""
+
+
+class ZeroSizedImageError(ImageError):
+    """Width or height is zero."""
+
+
+class InvalidArrayError(ImageError):
+    """An array has the wrong shape or type, or holds NaN, infinities or values out of range."""
+
+
+class ArtifactError(FovealError):
+    """A model file cannot be used."""
+
+
+class UnknownModelError(ArtifactError):
+    """No shipped assessor has this name and no file lies at this path."""
+
+
+class ForeignArtifactError(ArtifactError):
+    """The file is not a Foveal artifact, or of a newer format."""
+
+
+class CorruptArtifactError(ArtifactError):
+    """The file is a Foveal artifact, but cut or altered."""
+
+
+class DeviceError(FovealError):
+    """The device or engine asked for is not available here."""
+
+
+class OutputError(FovealError):
+    """Results cannot be written or resumed."""
+
+
+class RatingsError(FovealError):
+    """A table of human scores is missing, incomplete or malformed."""

@@ -1,0 +1,1 @@
+"""How well scores agree with people: correlations, significance, coverage, behaviour under degradation."""

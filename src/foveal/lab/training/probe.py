@@ -1,0 +1,81 @@
+"""A probe on frozen features: a small network from the teacher's pooled tokens of both views to quality."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """How a probe is trained: AdamW, one cycle, dropout in place of early stopping."""
+
+    hidden: int = 192
+    dropout: float = 0.4
+    epochs: int = 25
+    batch: int = 128
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    correlation_weight: float = 0.3
+
+
+def fit_probe(
+    pairs: Sequence[tuple[Features, Features]], quality: Features, config: ProbeConfig, seed: int
+) -> nn.Module:
+    """Fit quality on 1-5 from features of both views.
+
+    Args:
+        pairs: draws of (whole, fragments) features, each float32 (n, d), standardised; a batch takes a draw
+            of each image at random.
+        quality: float32 (n,).
+        config: the recipe.
+        seed: of initialisation and order.
+
+    Returns:
+        A module from (batch, 2 d) to (batch,), in evaluation mode.
+    """
+    torch.manual_seed(seed)
+    generator = np.random.default_rng(seed)
+    width = pairs[0][0].shape[1]
+    probe = nn.Sequential(
+        nn.Dropout(config.dropout), nn.Linear(2 * width, config.hidden), nn.GELU(),
+        nn.Dropout(config.dropout), nn.Linear(config.hidden, 1), nn.Flatten(0),
+    )  # fmt: skip
+    nn.init.constant_(probe[4].bias, float(quality.mean()))
+    optimizer = torch.optim.AdamW(probe.parameters(), config.lr, weight_decay=config.weight_decay)
+    steps = max(1, config.epochs * len(quality) // config.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps)
+    for _ in range(steps):
+        rows = generator.integers(0, len(quality), config.batch)
+        whole, fragments = pairs[generator.integers(0, len(pairs))]
+        predicted = probe(torch.from_numpy(np.concatenate([whole[rows], fragments[rows]], axis=1)))
+        rated = torch.from_numpy(quality[rows])
+        loss = functional.mse_loss(predicted, rated)
+        loss = loss + config.correlation_weight * correlation_loss(predicted, rated)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return probe.eval()
+
+
+def predict(probe: nn.Module, whole: Features, fragments: Features) -> Features:
+    """Quality (n,) from features of both views, float32 (n, d) each."""
+    with torch.inference_mode():
+        inputs = torch.from_numpy(np.concatenate([whole, fragments], axis=1))
+        result: Features = probe(inputs).numpy()
+    return result
+
+
+def correlation_loss(predicted: Tensor, rated: Tensor) -> Tensor:
+    """1 - PLCC within the batch (LoDa and CMPA train with it); 0 is perfect, 2 is inverted."""
+    a, b = predicted - predicted.mean(), rated - rated.mean()
+    return 1 - (a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-6)

@@ -1,0 +1,117 @@
+"""How rows look as bytes: CSV and JSON lines, written and read back record by record."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import BinaryIO, Protocol
+
+from foveal.pipeline.rows import COLUMNS, Row
+
+LONGEST_RECORD = 1 << 18
+"""Bytes that no row comes near (a path has at most 2**15); a longer "row" means that the file is damaged."""
+
+
+class RowFormat(Protocol):
+    """A way to write rows one after another. All methods raise ValueError for bytes that are not ours."""
+
+    opening: bytes
+    """What every file of this format starts with."""
+    header: bytes
+    """The record that stands before the first row; may be empty."""
+
+    def encode(self, row: Row) -> bytes:
+        """Give the complete record, line end included."""
+
+    def decode(self, record: bytes) -> Row:
+        """Read one complete record."""
+
+    def records(self, file: BinaryIO) -> Iterator[bytes]:
+        """Give the complete records of a file, header included, and stop before a half-written one."""
+
+
+class CsvFormat:
+    """RFC 4180 with a header and Unix line ends; UTF-8, and file names that are not keep their own bytes.
+
+    Several warnings share a cell, separated by ``"; "``.
+    """
+
+    header = (",".join(COLUMNS) + "\n").encode()
+    opening = header
+
+    def encode(self, row: Row) -> bytes:
+        """Give one line; a name with line breaks makes it several, in quotes."""
+        numbers = ["" if value is None else repr(value) for value in (row.quality, row.low, row.high)]
+        cells = [row.source, *numbers, row.model, "; ".join(row.warnings), row.error or ""]
+        return _to_bytes(",".join(map(_csv_cell, cells)) + "\n")
+
+    def decode(self, record: bytes) -> Row:
+        """Read one line."""
+        (cells,) = csv.reader([_to_text(record)], strict=True)
+        source, quality, low, high, model, warnings, error = cells
+        return Row(
+            source,
+            _number(quality),
+            _number(low),
+            _number(high),
+            model,
+            tuple(warnings.split("; ")) if warnings else (),
+            error or None,
+        )
+
+    def records(self, file: BinaryIO) -> Iterator[bytes]:
+        """A record is complete at a line end outside quotes: after an even number of them."""
+        record = b""
+        while line := file.readline(LONGEST_RECORD + 1):
+            record += line
+            if len(record) > LONGEST_RECORD:
+                raise ValueError("a row is longer than any row can be")
+            if record.endswith(b"\n") and record.count(b'"') % 2 == 0:
+                yield record
+                record = b""
+
+
+class JsonlFormat:
+    """One JSON object a line, ASCII only, so that any name survives any reader."""
+
+    header = b""
+    opening = b'{"source": "'
+
+    def encode(self, row: Row) -> bytes:
+        """Give one line."""
+        return (json.dumps(asdict(row), allow_nan=False) + "\n").encode("ascii")
+
+    def decode(self, record: bytes) -> Row:
+        """Read one line."""
+        values = json.loads(record)
+        if not isinstance(values, dict) or tuple(values) != COLUMNS:
+            raise ValueError(f"expected an object with {', '.join(COLUMNS)}")
+        return Row(**{**values, "warnings": tuple(values["warnings"])})
+
+    def records(self, file: BinaryIO) -> Iterator[bytes]:
+        """A record is complete at its line end."""
+        while line := file.readline(LONGEST_RECORD + 1):
+            if len(line) > LONGEST_RECORD:
+                raise ValueError("a row is longer than any row can be")
+            if line.endswith(b"\n"):
+                yield line
+
+
+def _csv_cell(text: str) -> str:
+    # Not csv.writer: before Python 3.13 it leaves a lone carriage return without quotes.
+    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\r\n') else text
+
+
+def _number(cell: str) -> float | None:
+    return float(cell) if cell else None
+
+
+def _to_bytes(text: str) -> bytes:
+    return text.encode("utf-8", sys.getfilesystemencodeerrors())
+
+
+def _to_text(record: bytes) -> str:
+    return record.decode("utf-8", sys.getfilesystemencodeerrors())

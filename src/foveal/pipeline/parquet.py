@@ -1,0 +1,85 @@
+"""Parquet files of results: they cannot grow, so rows wait in a journal until all are there."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from foveal.errors import MissingExtraError, OutputError
+from foveal.pipeline.rows import COLUMNS, Row
+
+_ROWS_AT_ONCE = 1 << 15
+
+
+def require_pyarrow() -> ModuleType:
+    """Import what writes Parquet.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError("Parquet output", "parquet") from error
+    module: ModuleType = pyarrow
+    return module
+
+
+def printable(text: str) -> str:
+    """Text as Parquet can hold it: bytes of a file name that are not UTF-8 become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def write_parquet(path: Path, rows: Iterable[Row]) -> None:
+    """Write all rows, atomically: the file is complete or the one before stands.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        with temporary.open("wb") as file:
+            _write(file, iter(rows))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path}: cannot write ({error.strerror or error}); all rows are in its journal"
+        ) from error
+
+
+def read_parquet(path: Path) -> Iterator[Row]:
+    """Read the rows back.
+
+    Raises:
+        OutputError: the file is not a table of Foveal's results.
+    """
+    arrow = require_pyarrow()
+    try:
+        with arrow.parquet.ParquetFile(path) as file:
+            if tuple(file.schema_arrow.names) != COLUMNS:
+                raise OutputError(
+                    f"{path}: not a table of Foveal's results; choose another file or --overwrite"
+                )
+            for batch in file.iter_batches(_ROWS_AT_ONCE):
+                yield from (Row(**{**row, "warnings": tuple(row["warnings"])}) for row in batch.to_pylist())
+    except (OSError, arrow.ArrowException) as error:
+        raise OutputError(f"{path}: cannot read as Parquet ({error})") from error
+
+
+def _write(file: object, rows: Iterator[Row]) -> None:
+    arrow = require_pyarrow()
+    text, number = arrow.string(), arrow.float64()
+    kinds = [text, number, number, number, text, arrow.list_(text), text]
+    schema = arrow.schema(list(zip(COLUMNS, kinds, strict=True)))
+    with arrow.parquet.ParquetWriter(file, schema) as writer:
+        while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+            columns: list[dict[str, Any]] = [asdict(row) for row in some]
+            writer.write_table(arrow.Table.from_pylist(columns, schema=schema))

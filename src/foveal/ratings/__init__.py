@@ -1,0 +1,1 @@
+"""Tables of human scores: what they mean, where they lie, and how to split them."""
