@@ -44,7 +44,7 @@ def test_each_part_holds_the_figures_of_its_own_images() -> None:
     for part, chosen in rows.items():
         assert result[part].figures == correlations(PREDICTED[chosen], rated[chosen])
         for name in ("srcc", "plcc"):
-            interval = bootstrap_interval(PREDICTED[chosen], rated[chosen], name, resamples=200)  # type: ignore[arg-type]
+            interval = bootstrap_interval(PREDICTED[chosen], rated[chosen], name, resamples=200)
             assert getattr(result[part], name) == interval
     with pytest.raises(KeyError, match="no such"):
         result["no such"]

@@ -16,7 +16,7 @@ from PIL import Image
 from foveal.errors import ImageError
 from foveal.imaging.decode import Limits, decode
 
-LIMITS = Limits(max_pixels=250_000, max_bytes=2**22)
+LIMITS = Limits(max_pixels=1_100_000, max_bytes=2**22)
 MUTANTS_EACH = 42
 SECONDS_EACH = 10
 FORMATS: list[tuple[str, str, dict[str, object]]] = [

@@ -25,7 +25,7 @@ def shared_folder() -> Path:
     """Data that is not part of the repository: ``FOVEAL_SHARED``, or ``shared`` beside the repository."""
     folder = Path(os.environ.get("FOVEAL_SHARED") or REPOSITORY.parent / "shared")
     if not folder.is_dir():
-        pytest.skip(f"no shared data: FOVEAL_SHARED is not set and {folder} is not there")
+        pytest.skip(f"no shared data: {folder} is not there; FOVEAL_SHARED may name another folder")
     return folder
 
 

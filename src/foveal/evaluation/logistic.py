@@ -11,8 +11,8 @@ Observers compress the ends of a scale, so a monotone curve is fitted first. Two
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,11 +20,11 @@ from numpy.typing import ArrayLike
 from foveal.errors import MissingExtraError
 from foveal.evaluation.pairs import Floats, checked_pairs
 
-_WIDTHS = (0.25, 1.0, 4.0)
-"""Widths of the curve to start from, in standard deviations of the prediction."""
-_MIDDLES = (-20.0, 20.0)
-_WIDTH_LIMITS = {4: (1e-3, 100.0), 5: (1e-3, 10.0)}
-"""Beyond these, data cannot tell the curve from a step or a line. (The fifth parameter already is a line.)"""
+_MARGIN = 2.0
+"""How far beyond the predictions the middle of the curve may lie, in their standard deviations."""
+_WIDTHS = {4: (0.05, 100.0), 5: (0.1, 10.0)}
+"""In standard deviations of the prediction. A narrower curve is a step between two neighbouring images,
+fitted to noise; a wider one cannot be told from a line, which the fifth parameter already is."""
 
 
 class LogisticFitError(ValueError):
@@ -65,7 +65,7 @@ def logistic_5(x: ArrayLike, parameters: ArrayLike) -> Floats:
 def fit_logistic(predicted: ArrayLike, rated: ArrayLike, *, parameters: int = 4) -> LogisticFit:
     """Fit a logistic mapping by least squares.
 
-    Only the middle and the width of the curve are searched, from several widths; for each, the other
+    Only the middle and the width of the curve are searched, from the best point of a grid; the other
     parameters follow from linear least squares (variable projection; Golub and Pereyra, SIAM J. Numer. Anal.
     10, 1973). With both bounded, units do not matter and an exactly linear relation, for which the best
     logistic curve has infinite parameters, is no trouble.
@@ -79,7 +79,8 @@ def fit_logistic(predicted: ArrayLike, rated: ArrayLike, *, parameters: int = 4)
         The fit.
 
     Raises:
-        LogisticFitError: fewer points than parameters + 1, no start converges, or the best curve is flat.
+        LogisticFitError: fewer points than parameters + 1, the search does not converge, or the best curve
+            is flat.
         ValueError: NaN, infinities, a constant column, different lengths, fewer than three points, or
             another number of parameters.
         MissingExtraError: SciPy is not installed.
@@ -116,7 +117,7 @@ def _standardised(values: Floats) -> tuple[Floats, float, float]:
 def _search(x: Floats, y: Floats, parameters: int) -> tuple[float, float, Floats, Floats]:
     """Middle and width of the best curve, its linear parameters (offset, rise, slope) and its values [n]."""
     try:
-        from scipy.optimize import OptimizeWarning, curve_fit
+        from scipy.optimize import minimize
     except ImportError:
         raise MissingExtraError("The logistic mapping", "evaluation") from None
 
@@ -124,30 +125,28 @@ def _search(x: Floats, y: Floats, parameters: int) -> tuple[float, float, Floats
         basis = np.stack(
             [np.ones_like(x), _sigmoid((x - middle) / np.exp(log_width)), x][: parameters - 2], 1
         )
-        linear = np.linalg.lstsq(basis, y, rcond=None)[0]
+        linear = np.asarray(np.linalg.lstsq(basis, y, rcond=None)[0], np.float64)
         return linear, basis @ linear
 
-    narrow, wide = np.log(_WIDTH_LIMITS[parameters])
-    ends: list[tuple[float, float, float]] = []
-    for start in _WIDTHS:
-        try:
-            with warnings.catch_warnings():
-                # Only the covariance of the parameters is in doubt then, and it is not used.
-                warnings.simplefilter("ignore", OptimizeWarning)
-                (middle, log_width), _ = curve_fit(
-                    lambda x, middle, log_width: project(x, middle, log_width)[1],
-                    *(x, y, (float(np.median(x)), np.log(start))),
-                    bounds=((_MIDDLES[0], narrow), (_MIDDLES[1], wide)),
-                    max_nfev=1000,
-                )
-        except RuntimeError:
-            continue
-        error = float(np.sum((project(x, middle, log_width)[1] - y) ** 2))
-        ends.append((error, float(middle), float(log_width)))
-    if not ends:
-        raise LogisticFitError(f"the logistic fit to {len(x)} points does not converge; use plcc instead")
-    _, middle, log_width = min(ends)
-    return middle, float(np.exp(log_width)), *project(x, middle, log_width)
+    def error(point: tuple[float, float]) -> float:
+        return float(np.sum((project(x, *point)[1] - y) ** 2))
+
+    narrow, wide = np.log(_WIDTHS[parameters])
+    grid = product(np.quantile(x, np.linspace(0, 1, 13)), np.linspace(narrow, wide, 12)[1:-1])
+    # A simplex, not Gauss-Newton: with ratings of noise the residuals stay large, and that crawls.
+    end = minimize(
+        error,
+        min(grid, key=error),
+        method="Nelder-Mead",
+        bounds=((x.min() - _MARGIN, x.max() + _MARGIN), (narrow, wide)),
+        options={"xatol": 1e-7, "fatol": 1e-9, "maxfev": 2000},
+    )
+    if not end.success:
+        raise LogisticFitError(
+            f"the logistic fit to {len(x)} points does not converge ({end.message}); use plcc instead"
+        )
+    middle, log_width = end.x
+    return float(middle), float(np.exp(log_width)), *project(x, middle, log_width)
 
 
 def _directed_correlation(curve: Floats, x: Floats, y: Floats) -> float:

@@ -8,6 +8,7 @@ Here the caller's own limit holds, for this call alone, without touching what ot
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -113,7 +114,7 @@ def _try_decoders(stream: BinaryIO, head: bytes) -> tuple[Image.Image | None, tu
     """The picture, or else the first failure of a decoder that knew the file's signature."""
     first: tuple[str, Exception] | None = None
     for kind, (factory, accept) in _decoders():
-        verdict = accept(head[:16]) if accept else True
+        verdict = _accepts(accept, head)
         if isinstance(verdict, str):
             first = first or (kind, ValueError(verdict))
         elif verdict:
@@ -122,6 +123,14 @@ def _try_decoders(stream: BinaryIO, head: bytes) -> tuple[Image.Image | None, tu
                 return picture, None
             first = first or (failure if accept else None)
     return None, first
+
+
+def _accepts(accept: _Accept, head: bytes) -> bool | str:
+    """Ask a plugin whether it knows the signature; some do not expect files of a few bytes."""
+    try:
+        return accept(head[:16]) if accept else True
+    except (IndexError, struct.error):
+        return False
 
 
 def _try(

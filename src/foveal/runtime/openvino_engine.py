@@ -42,7 +42,11 @@ class OpenVINOEngine:
     ) -> None:
         self.threads = resolve_threads(threads)
         self._specs = artifact.card.views
-        core = import_openvino().Core()
+        openvino = import_openvino()
+        # The first look into a tensor sets up NumPy inside the binding. Two threads that come there first at
+        # the same time wait for each other for ever, each holding what the other needs (GIL and C++ guard).
+        _ = openvino.Tensor(np.zeros(1, np.uint8)).data
+        core = openvino.Core()
         try:
             model = core.read_model(artifact.model_bytes())
             inputs = [port.any_name for port in model.inputs]

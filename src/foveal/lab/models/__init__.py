@@ -1,0 +1,1 @@
+"""Networks, one paper or idea a file."""

@@ -52,7 +52,10 @@ class Bottleneck(nn.Module):
         self.reduce = _convolution(width, width // 2, 1)
         self.mix = _convolution(width // 2, width // 2, 3)
         self.expand = _convolution(width // 2, width, 1)
-        nn.init.zeros_(self.expand[1].weight)
+        # Zero: each block starts as the identity, which trains faster.
+        for part in self.expand:
+            if isinstance(part, nn.BatchNorm2d):
+                nn.init.zeros_(part.weight)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(batch, width, height, width) -> the same shape."""
@@ -99,8 +102,8 @@ def pool_maps(maps: list[Tensor]) -> Tensor:
 class CompactNet(nn.Module):
     """Quality and its uncertainty from two views.
 
-    ``forward`` takes uint8 views as the ground floor cuts them and gives quality on 1-5 and a positive spread,
-    the scale of the error that the network expects of itself.
+    ``forward`` takes uint8 views as the ground floor cuts them and gives quality on 1-5 and a positive
+    spread, the scale of the error that the network expects of itself.
     """
 
     def __init__(self, config: CompactConfig | None = None) -> None:
@@ -114,7 +117,9 @@ class CompactNet(nn.Module):
             for view in ("whole", "fragments")
         })  # fmt: skip
         self.head = nn.Sequential(
-            nn.Linear(2 * self.config.signature, self.config.hidden), nn.ReLU(), nn.Linear(self.config.hidden, 2)
+            nn.Linear(2 * self.config.signature, self.config.hidden),
+            nn.ReLU(),
+            nn.Linear(self.config.hidden, 2),
         )
 
     @staticmethod
@@ -123,7 +128,7 @@ class CompactNet(nn.Module):
         return (views.permute(0, 3, 1, 2).float() - 114.0) / 64.0
 
     def judge(self, whole: Tensor, fragments: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features of the two views, (batch, features) each -> quality (batch,) and spread (batch,)."""
+        """Pooled features of the two views, (batch, features) each -> quality and spread, (batch,) each."""
         both = torch.cat([self.signatures["whole"](whole), self.signatures["fragments"](fragments)], dim=1)
         raw = self.head(both)
         middle, half = (HIGHEST + LOWEST) / 2, (HIGHEST - LOWEST) / 2

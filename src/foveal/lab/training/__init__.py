@@ -1,0 +1,1 @@
+"""Training: views, teachers, losses, optimizers and runs."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from foveal.lab.training.distill import Bank
 from foveal.lab.training.probe import ProbeConfig, fit_probe, predict
@@ -78,7 +79,9 @@ def build_bank(
 
     def ensemble(whole: Sequence[int], fragments: Sequence[int]) -> Features:
         features = pooled[np.array(whole)], pooled[np.array(fragments)]
-        return np.mean([predict(probe, *features) for probe in probes], axis=0, dtype=np.float32)
+        judgements = np.stack([predict(probe, *features) for probe in probes])
+        mean: Features = judgements.mean(axis=0, dtype=np.float32)
+        return mean
 
     target = ensemble([rows[0] for rows in sources.whole], [rows[0] for rows in sources.fragments])
     judged = {name: float(target[i]) for i, name in enumerate(sources.names) if name in held_out}
@@ -107,7 +110,7 @@ def build_bank(
 
 
 def _standardised_pooled(store: Path) -> Features:
-    """The teacher's CLS and mean tokens of all views, (views, features), each feature of mean 0 and spread 1."""
+    """The teacher's CLS and mean tokens of all views, (views, features); each feature has mean 0, spread 1."""
     pooled = np.load(store / "pooled.npy", mmap_mode="r")
     features = np.asarray(pooled, np.float32).reshape(len(pooled), -1)
     features -= features.mean(axis=0)
@@ -122,7 +125,7 @@ def _cross_fitted(
     quality: dict[str, float],
     folds: dict[str, int],
     config: ProbeConfig,
-) -> tuple[list[object], Features]:
+) -> tuple[list[nn.Module], Features]:
     """A probe per fold, and for each rated source the prediction of the probe that never saw it."""
     names = [sources.names[i] for i in rated]
     scores = np.array([quality[name] for name in names], np.float32)

@@ -28,7 +28,7 @@ from foveal.lab.training.optimizers import Muon, split_parameters
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """One training run. Steps count batches; a batch holds ``pairs`` whole views and as many fragment views."""
+    """One run. Steps count batches; a batch holds ``pairs`` whole views and as many fragment views."""
 
     steps: int = 6000
     decay_steps: int = 1500
@@ -128,7 +128,7 @@ class Student(nn.Module):
         self.to_pooled = nn.Sequential(nn.BatchNorm1d(features), nn.Linear(features, pooled))
 
     def forward(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 views (2 n, side, side, 3), whole first -> tokens (2 n, h, w, c), pooled (2 n, c), quality (n,)."""
+        """uint8 views (2 n, side, side, 3), whole first -> tokens (2 n, h, w, c), pooled (2 n, c), quality."""
         images = self.network.normalise(views).contiguous(memory_format=torch.channels_last)
         maps = self.network.trunk(images)
         deep = torch.cat([functional.avg_pool2d(maps[2], 2), maps[3]], dim=1)
@@ -162,7 +162,10 @@ def read_batch(
 
 
 def losses(
-    outputs: tuple[Tensor, Tensor, Tensor], targets: tuple[Tensor, Tensor, Tensor], config: DistillConfig, series: int
+    outputs: tuple[Tensor, Tensor, Tensor],
+    targets: tuple[Tensor, Tensor, Tensor],
+    config: DistillConfig,
+    series: int,
 ) -> dict[str, Tensor]:
     """The four terms, unweighted: tokens, pooled, quality, rank."""
     tokens, pooled, quality = outputs
@@ -171,7 +174,7 @@ def losses(
         "pooled": functional.mse_loss(pooled, targets[1]),
         "quality": functional.smooth_l1_loss(quality, targets[2], beta=0.5),
     }
-    clean, mild, strong = quality[-3 * series :].split(series)
+    clean, mild, strong = torch.split(quality[-3 * series :], series)
     parts["rank"] = (
         functional.relu(mild - clean + config.rank_margin).mean()
         + functional.relu(strong - mild + config.rank_margin).mean()
@@ -196,12 +199,16 @@ def distill(
     """
     torch.manual_seed(config.seed)
     student = Student(network, bank.tokens.shape[-1], bank.pooled.shape[-1])
-    student.to(memory_format=torch.channels_last)
+    for kernel in student.parameters():
+        if kernel.ndim == 4:
+            kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
     kernels, others = split_parameters(student)
     muon = Muon(kernels, lr=config.muon_lr, weight_decay=config.weight_decay)
     adam = torch.optim.AdamW(others, lr=config.adam_lr, weight_decay=config.weight_decay)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(asdict(config) | {"network": network.config.to_dict()}, indent=1))
+    (folder / "config.json").write_text(
+        json.dumps(asdict(config) | {"network": network.config.to_dict()}, indent=1)
+    )
     first = _resume(folder, student, muon, adam)
     run = torch.compile(student) if compiled else student
     sums: dict[str, float] = {}
@@ -217,16 +224,18 @@ def distill(
             + config.quality_weight * parts["quality"]
             + config.rank_weight * parts["rank"]
         )
-        if not math.isfinite(float(total)):
-            raise FloatingPointError(f"the loss is {float(total)} at step {step}")
-        total.backward()
+        if not math.isfinite(float(total.detach())):
+            raise FloatingPointError(f"the loss is {float(total.detach())} at step {step}")
+        torch.autograd.backward(total)
         for optimizer in (muon, adam):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         for name, part in parts.items():
             sums[name] = sums.get(name, 0.0) + float(part.detach())
         if (step + 1) % config.log_every == 0:
-            _log(folder, step + 1, {k: v / config.log_every for k, v in sums.items()}, time.monotonic() - began)
+            _log(
+                folder, step + 1, {k: v / config.log_every for k, v in sums.items()}, time.monotonic() - began
+            )
             sums = {}
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
             _save(folder, step + 1, student, muon, adam)

@@ -22,7 +22,7 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     """Nearest semi-orthogonal matrix, approximately: same singular vectors, singular values near 1."""
     a, b, c = _QUINTIC
-    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    wide: Tensor = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     wide = wide / (wide.norm() + 1e-7)
     for _ in range(steps):
         gram = wide @ wide.T
@@ -51,13 +51,12 @@ class Muon(Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._update(parameter, group)
+                    self._update(parameter, parameter.grad, group)
 
-    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-        gradient = parameter.grad
         state["momentum"].lerp_(gradient, 1 - group["momentum"])
         direction = torch.lerp(gradient, state["momentum"], group["momentum"])
         flat = orthogonalise(direction.reshape(len(direction), -1))
@@ -66,8 +65,8 @@ class Muon(Optimizer):
         parameter.add_(flat.reshape(parameter.shape), alpha=-group["lr"] * scale)
 
 
-def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def split_parameters(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """Kernels of convolutions (for Muon) and everything else (for AdamW)."""
-    kernels = [layer.weight for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+    kernels: list[Tensor] = [layer.weight for layer in module.modules() if isinstance(layer, nn.Conv2d)]
     known = {id(kernel) for kernel in kernels}
     return kernels, [parameter for parameter in module.parameters() if id(parameter) not in known]

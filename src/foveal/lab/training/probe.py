@@ -45,23 +45,24 @@ def fit_probe(
     torch.manual_seed(seed)
     generator = np.random.default_rng(seed)
     width = pairs[0][0].shape[1]
+    output = nn.Linear(config.hidden, 1)
+    nn.init.constant_(output.bias, float(quality.mean()))
     probe = nn.Sequential(
         nn.Dropout(config.dropout), nn.Linear(2 * width, config.hidden), nn.GELU(),
-        nn.Dropout(config.dropout), nn.Linear(config.hidden, 1), nn.Flatten(0),
+        nn.Dropout(config.dropout), output, nn.Flatten(0),
     )  # fmt: skip
-    nn.init.constant_(probe[4].bias, float(quality.mean()))
     optimizer = torch.optim.AdamW(probe.parameters(), config.lr, weight_decay=config.weight_decay)
     steps = max(1, config.epochs * len(quality) // config.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps)
     for _ in range(steps):
         rows = generator.integers(0, len(quality), config.batch)
-        whole, fragments = pairs[generator.integers(0, len(pairs))]
+        whole, fragments = pairs[int(generator.integers(0, len(pairs)))]
         predicted = probe(torch.from_numpy(np.concatenate([whole[rows], fragments[rows]], axis=1)))
         rated = torch.from_numpy(quality[rows])
         loss = functional.mse_loss(predicted, rated)
         loss = loss + config.correlation_weight * correlation_loss(predicted, rated)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
     return probe.eval()
@@ -78,4 +79,5 @@ def predict(probe: nn.Module, whole: Features, fragments: Features) -> Features:
 def correlation_loss(predicted: Tensor, rated: Tensor) -> Tensor:
     """1 - PLCC within the batch (LoDa and CMPA train with it); 0 is perfect, 2 is inverted."""
     a, b = predicted - predicted.mean(), rated - rated.mean()
-    return 1 - (a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-6)
+    correlation: Tensor = (a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-6)
+    return 1 - correlation

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from foveal.imaging.views import SIDE, Pixels
 
 LAYERS = (2, 4, 6, 8, 10, 12)
-"""Layers read, counted after the embedding: every second one of a ViT-Tiny (../shared/data/README.md's probe)."""
+"""Layers read, counted after the embedding: every second one of a ViT-Tiny ."""
 
 
 class _Tokens(torch.nn.Module):
@@ -21,6 +21,8 @@ class _Tokens(torch.nn.Module):
 
     def __init__(self, folder: Path, layers: Sequence[int]) -> None:
         super().__init__()
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
         from transformers import ViTImageProcessor, ViTModel
 
         processor = ViTImageProcessor.from_pretrained(folder)
@@ -92,8 +94,9 @@ def pool_tokens(tokens: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def cell_tokens(tokens: NDArray[np.float32], grid: int = 7) -> NDArray[np.float32]:
-    """Average patch tokens over the cells of a grid: (layers, 1 + patches, width) -> (grid, grid, layers * width)."""
+    """Average patch tokens over a grid: (layers, 1 + patches, width) -> (grid, grid, layers * width)."""
     layers, count, width = tokens.shape
     side = round(float(np.sqrt(count - 1)))
-    patches = tokens[:, 1:].reshape(layers, grid, side // grid, grid, side // grid, width).mean(axis=(2, 4))
-    return patches.transpose(1, 2, 0, 3).reshape(grid, grid, layers * width)
+    patches = tokens[:, 1:].reshape(layers, grid, side // grid, grid, side // grid, width)
+    cells: NDArray[np.float32] = patches.mean(axis=(2, 4))
+    return cells.transpose(1, 2, 0, 3).reshape(grid, grid, layers * width)

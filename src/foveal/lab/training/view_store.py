@@ -1,4 +1,4 @@
-"""A store of views cut once and kept on disk, so that every epoch of a distillation reads instead of decoding.
+"""Views cut once and kept on disk, so that every epoch of a distillation reads instead of decoding.
 
 Layout of a store (a folder):
     views.csv     one row a view, in order: source, kind, draw, degradation, severity
@@ -55,8 +55,8 @@ def cut(plan: ViewPlan, pixels: Pixels) -> Pixels:
 
 def read_pixels(path: Path, longest_side: int = LONGEST_SIDE) -> Pixels:
     """Decode an image of a training collection, reduced to ``longest_side`` where it is larger."""
-    with Image.open(path) as picture:
-        picture = ImageOps.exif_transpose(picture).convert("RGB")
+    with Image.open(path) as opened:
+        picture = ImageOps.exif_transpose(opened).convert("RGB")
         picture.thumbnail((longest_side, longest_side), Image.Resampling.BICUBIC)
         return np.asarray(picture)
 
@@ -79,7 +79,7 @@ def read_plans(folder: Path) -> list[ViewPlan]:
 
 
 def iterate_views(plans: Sequence[ViewPlan], roots: dict[str, Path], workers: int = 2) -> Iterator[Pixels]:
-    """Cut views in order. A source is ``collection/path``; each is decoded once for a run of equal sources."""
+    """Cut views in order; a source is ``collection/path``, decoded once for a run of plans that share it."""
     groups: list[list[ViewPlan]] = []
     for plan in plans:
         if groups and groups[-1][0].source == plan.source:
