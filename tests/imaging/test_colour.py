@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageColor
 
 from foveal.imaging.decode import decode
+from foveal.imaging.profiles import to_srgb
 
 Pixels = NDArray[np.uint8]
 
@@ -89,7 +90,9 @@ def test_a_wide_gamut_profile_is_converted(photo: Pixels) -> None:
 def test_alpha_is_laid_on_after_the_conversion() -> None:
     samples = np.array([[[200, 90, 90, 255], [200, 90, 90, 0]]], np.uint8)
     wide = rgb_profile(WIDE_TO_XYZ, 2.2)
-    opaque, clear = decode(encoded(Image.fromarray(samples), icc_profile=wide), background=(9, 99, 199)).pixels[0]
+    opaque, clear = decode(
+        encoded(Image.fromarray(samples), icc_profile=wide), background=(9, 99, 199)
+    ).pixels[0]
     converted = decode(encoded(Image.fromarray(samples[..., :3].copy()), icc_profile=wide)).pixels[0, 0]
     assert opaque.tolist() == converted.tolist() != [200, 90, 90]
     assert clear.tolist() == [9, 99, 199]
@@ -101,6 +104,12 @@ def test_an_srgb_profile_changes_nothing(kind: str, photo: Pixels) -> None:
     data = encoded(Image.fromarray(photo), kind, icc_profile=srgb)
     plain = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     np.testing.assert_array_equal(decode(data).pixels, plain)
+
+
+def test_profiles_that_change_nothing_cost_nothing() -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert to_srgb(srgb, "RGB") == ("RGB", None)
+    assert to_srgb(rgb_profile(SRGB_TO_XYZ, 2.2), "RGB")[1] is not None  # sRGB's primaries, but not its curve
 
 
 @pytest.mark.parametrize("mode", ["L", "I;16", "LA"])
@@ -133,7 +142,11 @@ def test_a_grey_picture_with_a_colour_profile_is_converted() -> None:
 
 @pytest.mark.parametrize(
     "broken",
-    [b"not a profile", rgb_profile(WIDE_TO_XYZ, 2.2)[:200], rgb_profile(WIDE_TO_XYZ, 2.2)[:128] + b"\xff" * 300],
+    [
+        b"not a profile",
+        rgb_profile(WIDE_TO_XYZ, 2.2)[:200],
+        rgb_profile(WIDE_TO_XYZ, 2.2)[:128] + b"\xff" * 300,
+    ],
 )
 def test_a_broken_profile_is_a_warning(broken: bytes, photo: Pixels) -> None:
     decoded = decode(encoded(Image.fromarray(photo), icc_profile=broken))
@@ -153,7 +166,7 @@ def test_cmyk_without_a_profile(kind: str) -> None:
     inks = {"white": (0, 0, 0, 0), "black": (0, 0, 0, 255), "red": (0, 255, 255, 0), "blue": (255, 255, 0, 0)}
     for name, ink in inks.items():
         decoded = decode(encoded(Image.new("CMYK", (16, 16), ink), kind))
-        expected = Image.new("RGB", (1, 1), name).getpixel((0, 0))
+        expected = ImageColor.getrgb(name)
         np.testing.assert_allclose(decoded.pixels[8, 8], expected, atol=4)
         assert "approximate" in decoded.warnings[0]
 
@@ -167,7 +180,7 @@ def test_cmyk_with_a_profile_that_is_not_for_it(photo: Pixels) -> None:
 
 
 def cmyk_profile() -> bytes:
-    """A printer profile with a lut8 A2B table of two steps an ink: XYZ is white times what the inks let through."""
+    """A printer profile with a lut16 table of two steps an ink: XYZ of the light that inks let through."""
     inks = np.indices((2, 2, 2, 2)).reshape(4, -1).T
     through = (1 - inks[:, :3]) * (1 - inks[:, 3:])
     white = np.array([0.9642, 1.0, 0.8249]) * 32768 / 65535
@@ -177,7 +190,9 @@ def cmyk_profile() -> bytes:
     ramp = np.array([0, 65535], ">u2").tobytes()
     table = np.rint(xyz * 65535).astype(">u2").tobytes()
     lut = struct.pack(">4B", 4, 3, 2, 0) + identity + struct.pack(">HH", 2, 2) + ramp * 4 + table + ramp * 3
-    made = profile(b"CMYK", {b"wtpt": tag(b"XYZ ", fixed(np.array([0.9642, 1.0, 0.8249]))), b"A2B0": tag(b"mft2", lut)})
+    made = profile(
+        b"CMYK", {b"wtpt": tag(b"XYZ ", fixed(np.array([0.9642, 1.0, 0.8249]))), b"A2B0": tag(b"mft2", lut)}
+    )
     return made[:12] + b"prtr" + made[16:]
 
 
@@ -185,7 +200,14 @@ def cmyk_profile() -> bytes:
 def test_cmyk_with_its_profile(kind: str) -> None:
     inks = np.zeros((16, 32, 4), np.uint8)
     inks[:, 16:] = 128, 0, 0, 64
-    decoded = decode(encoded(Image.fromarray(inks, "CMYK"), kind, icc_profile=cmyk_profile(), **({"quality": 100} if kind == "JPEG" else {})))
+    decoded = decode(
+        encoded(
+            Image.fromarray(inks, "CMYK"),
+            kind,
+            icc_profile=cmyk_profile(),
+            **({"quality": 100} if kind == "JPEG" else {}),
+        )
+    )
     assert decoded.warnings == ()
     let_through = (1 - np.array([128, 0, 0]) / 255) * (1 - 64 / 255)
     np.testing.assert_allclose(decoded.pixels[8, 4], [255, 255, 255], atol=3)
@@ -196,9 +218,8 @@ def test_lab_and_ycbcr_and_hsv(photo: Pixels) -> None:
     picture = Image.fromarray(photo)
     ycbcr = decode(picture.convert("YCbCr")).pixels
     assert np.abs(ycbcr.astype(int) - photo).max() <= 3
-    lab = ImageCms.applyTransform(
-        picture, ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
-    )
+    spaces = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    lab = ImageCms.buildTransform(*spaces, "RGB", "LAB").apply(picture)
     assert np.abs(decode(lab).pixels.astype(int) - photo).mean() < 2
     assert np.abs(decode(picture.convert("HSV")).pixels.astype(int) - photo).mean() < 3
 

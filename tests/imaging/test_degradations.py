@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -43,9 +44,11 @@ def test_severity_0_is_the_image(kind: str, photo: Pixels) -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_damage_grows_with_severity(kind: str, seed: int, make_photo: Callable[..., Pixels]) -> None:
     photo = make_photo(seed=seed)
-    damage = [mean_squared_error(degrade(photo, kind, severity), photo) for severity in (0.2, 0.4, 0.6, 0.8, 1.0)]
+    damage = [
+        mean_squared_error(degrade(photo, kind, severity), photo) for severity in (0.2, 0.4, 0.6, 0.8, 1.0)
+    ]
     assert damage[0] > 0.1
-    assert all(less < more for less, more in zip(damage, damage[1:], strict=False)), damage
+    assert all(less < more for less, more in pairwise(damage)), damage
 
 
 def test_each_damages_in_its_own_way(photo: Pixels) -> None:

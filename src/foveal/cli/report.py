@@ -52,10 +52,11 @@ class Report:
         """Print everything."""
         for title, rows in self._tables():
             self._console.print(_table(title, rows))
+            self._console.print()
         self._print_failures()
-        self._console.print(_counts(self._summary))
+        self._console.print(_counts(self._summary), highlight=False)
         if self._summary.scored > 1:
-            self._console.print(_figures(self._summary))
+            self._console.print(_figures(self._summary), highlight=False)
             self._console.print(_histogram(self._summary, _bar_mark(self._console)))
 
     def _tables(self) -> list[tuple[str, list[Row]]]:
@@ -82,9 +83,8 @@ class Report:
         from rich.text import Text
 
         for row in self._failures:
-            line = Text("failed ", style="bold red")
-            line.append(f"{one_line(row.source)}: {one_line(row.error or '')}", style="default")
-            self._console.print(line)
+            reason = f"{one_line(row.source)}: {one_line(row.error or '')}"
+            self._console.print(Text.assemble(("failed ", "bold red"), reason))
         hidden = self._summary.failed - len(self._failures)
         if hidden:
             self._console.print(f"... and {hidden:,} more failed")
@@ -95,7 +95,8 @@ def _table(title: str, rows: list[Row]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.show_edge = table.pad_edge = False
     table.add_column("quality", justify="right")
     table.add_column("")
     table.add_column("interval", no_wrap=True)
@@ -112,8 +113,13 @@ def _table(title: str, rows: list[Row]) -> Table:
             Text(f"{row.low:.2f} - {row.high:.2f}"),
             Text(one_line(row.source)),
         ]
-        table.add_row(*cells, *([Text(one_line("; ".join(row.warnings)))] if noted else []))
+        table.add_row(*cells, *([Text(_note(row))] if noted else []))
     return table
+
+
+def _note(row: Row) -> str:
+    """The warnings in short: what is wrong, without the figures that follow the colon."""
+    return one_line("; ".join(warning.partition(":")[0] for warning in row.warnings))
 
 
 def _grade(quality: float) -> int:

@@ -17,27 +17,35 @@ from foveal.artifact.file import Artifact
 from foveal.artifact.onnx_wire import detach_initializers
 from foveal.imaging.views import SIDE
 
-OUTPUTS = ("quality", "spread")
 _OPSET = 18
 
 Views = Mapping[str, NDArray[np.uint8]]
 """A batch of each view by input name, uint8 (batch, side, side, 3)."""
 
 
-def to_onnx(network: nn.Module, inputs: Sequence[str], side: int = SIDE) -> bytes:
-    """Export a network of uint8 NHWC views to ONNX with a free batch axis; batch norm is folded.
+def example_views(count: int, side: int = SIDE) -> tuple[torch.Tensor, ...]:
+    """Random views to trace a network with, uint8 (2, side, side, 3) each.
+
+    Two images a batch: with one the exporter would take the batch axis for a constant.
+    """
+    return tuple(torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8) for _ in range(count))
+
+
+def to_onnx(
+    network: nn.Module, example: tuple[torch.Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]
+) -> bytes:
+    """Export a network to ONNX with a free batch axis; batch norm behind a convolution is folded into it.
 
     Args:
-        network: takes the views in the order of ``inputs``, returns quality and spread.
+        network: takes ``inputs``, returns ``outputs``, in this order.
+        example: a batch of two of each input.
         inputs: names of the graph's inputs.
-        side: side of a view in pixels.
+        outputs: names of the graph's outputs.
 
     Returns:
         A serialized ONNX model.
     """
     network = network.eval()
-    # Two different images: with a batch of one the exporter would take the batch axis for a constant.
-    example = tuple(torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8) for _ in inputs)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -45,7 +53,7 @@ def to_onnx(network: nn.Module, inputs: Sequence[str], side: int = SIDE) -> byte
             network,
             example,
             input_names=list(inputs),
-            output_names=list(OUTPUTS),
+            output_names=list(outputs),
             dynamic_shapes=tuple({0: "batch"} for _ in inputs),
             opset_version=_OPSET,
             dynamo=True,
@@ -78,8 +86,25 @@ def quantize(model: bytes, calibration: Sequence[Views], *, fast: bool = True) -
         subset_size=len(calibration),
         preset=nncf.QuantizationPreset.MIXED,
         fast_bias_correction=fast,
+        # Means and deviations over the plane are what the head reads: they cost little and stay in fp32.
+        ignored_scope=nncf.IgnoredScope(types=["ReduceMean", "Mul", "Sub"], validate=False),
     )
     serialized: bytes = quantized.SerializeToString()
+    return serialized
+
+
+def chain(first: bytes, second: bytes) -> bytes:
+    """Join two ONNX models: outputs of the first feed the inputs of the second that have their names."""
+    import onnx
+    from onnx import compose
+
+    head = compose.add_prefix(
+        onnx.load_from_string(second), "head/", rename_inputs=False, rename_outputs=False
+    )
+    body = onnx.load_from_string(first)
+    head.ir_version = body.ir_version
+    names = [(value.name, value.name) for value in head.graph.input]
+    serialized: bytes = compose.merge_models(body, head, io_map=names).SerializeToString()
     return serialized
 
 

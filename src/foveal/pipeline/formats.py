@@ -50,7 +50,10 @@ class CsvFormat:
 
     def decode(self, record: bytes) -> Row:
         """Read one line."""
-        (cells,) = csv.reader([_to_text(record)], strict=True)
+        try:
+            (cells,) = csv.reader([_to_text(record)], strict=True)
+        except csv.Error as fault:
+            raise ValueError(f"not a line of CSV: {fault}") from fault
         source, quality, low, high, model, warnings, error = cells
         return Row(
             source,
@@ -89,6 +92,8 @@ class JsonlFormat:
         values = json.loads(record)
         if not isinstance(values, dict) or tuple(values) != COLUMNS:
             raise ValueError(f"expected an object with {', '.join(COLUMNS)}")
+        if not isinstance(values["source"], str) or not isinstance(values["warnings"], list):
+            raise ValueError("expected text for the source and a list of warnings")
         return Row(**{**values, "warnings": tuple(values["warnings"])})
 
     def records(self, file: BinaryIO) -> Iterator[bytes]:

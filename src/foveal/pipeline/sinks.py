@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -129,13 +129,22 @@ def _open_journal(path: Path, model: str, fresh: bool) -> Table:
     """Open the journal; where the last run came to its end, make it again from the Parquet file."""
     journal, form = _journal_of(path), _APPENDABLE[".jsonl"]
     if path.exists() and not journal.exists() and not fresh:
-        rebuilt = journal.with_name(journal.name + ".partial")
-        table = Table(rebuilt, form, model=model, fresh=True)
-        for row in read_parquet(path):
+        _rebuild(journal, form, read_parquet(path), model)
+    return Table(journal, form, model=model, fresh=fresh)
+
+
+def _rebuild(journal: Path, form: RowFormat, rows: Iterable[Row], model: str) -> None:
+    """Make a journal of rows, whole or not at all."""
+    partial = journal.with_name(journal.name + ".partial")
+    try:
+        table = Table(partial, form, model=model, fresh=True)
+        for row in rows:
             table.append(row)
         table.close()
-        rebuilt.replace(journal)
-    return Table(journal, form, model=model, fresh=fresh)
+        Table(partial, form, model=model).close()  # reading it back checks whose rows they are
+        partial.replace(journal)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _journal_of(path: Path) -> Path:

@@ -83,7 +83,7 @@ class Table:
                     if record != self._form.header:
                         yield self._form.decode(record), end + len(record)
                     end += len(record)
-            except (ValueError, TypeError, KeyError) as error:
+            except ValueError as error:
                 raise OutputError(
                     f"{self._path}: damaged at byte {end} ({error}); mend it or use --overwrite"
                 ) from error

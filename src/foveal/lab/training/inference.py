@@ -1,0 +1,51 @@
+"""A frozen graph over a long stream of views: OpenVINO's asynchronous queue, results in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.runtime.openvino_engine import import_openvino
+
+
+class OrderedInference:
+    """Runs an OpenVINO model on single inputs, several at once.
+
+    Args:
+        model: an ``openvino.Model`` with static shapes, or a serialized ONNX model.
+        shapes: shape of each input by name, to make an ONNX model static.
+    """
+
+    def __init__(self, model: Any, shapes: Mapping[str, list[int]] | None = None) -> None:
+        openvino = import_openvino()
+        core = openvino.Core()
+        if isinstance(model, bytes):
+            model = core.read_model(model)
+        if shapes is not None:
+            model.reshape(dict(shapes))
+        compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "THROUGHPUT"})
+        self._queue = openvino.AsyncInferQueue(compiled)
+        self._outputs = len(model.outputs)
+
+    def __call__(self, inputs: Iterable[Any]) -> Iterator[tuple[NDArray[np.float32], ...]]:
+        """Yield the outputs for each input (as ``start_async`` takes it) without their batch axis, in order."""
+        done: dict[int, tuple[NDArray[np.float32], ...]] = {}
+
+        def keep(request: Any, index: int) -> None:
+            done[index] = tuple(request.get_output_tensor(i).data[0].copy() for i in range(self._outputs))
+
+        self._queue.set_callback(keep)
+        emitted = submitted = 0
+        for views in inputs:
+            self._queue.start_async(views, submitted)
+            submitted += 1
+            while emitted in done:
+                yield done.pop(emitted)
+                emitted += 1
+        self._queue.wait_all()
+        while emitted < submitted:
+            yield done.pop(emitted)
+            emitted += 1
