@@ -73,7 +73,8 @@ class JsonArray:
 
     def __init__(self, below: float | None, top: int | None) -> None:
         self._selection = Selection[dict[str, Any]](below, top, self._write)
-        self._separator = "[\n"
+        self._separator = ""
+        click.echo("[")
 
     def add(self, row: Row, result: Assessment | Failure | None) -> None:
         """Write one element, or hold it back for ``--top``."""
@@ -85,11 +86,12 @@ class JsonArray:
     def close(self) -> None:
         """Write what was held back and end the array."""
         self._selection.close()
-        click.echo("[]" if self._separator == "[\n" else "\n]")
+        click.echo("\n]")
 
     def _write(self, element: dict[str, Any]) -> None:
-        click.echo(self._separator + json.dumps(element, allow_nan=False), nl=False)
-        self._separator = ",\n"
+        # In this order Ctrl-C at any moment leaves an array that is valid.
+        text, self._separator = self._separator + json.dumps(element, allow_nan=False), ",\n"
+        click.echo(text, nl=False)
 
 
 class Errors:

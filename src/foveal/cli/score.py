@@ -175,7 +175,7 @@ def _score(assessor: Assessor, paths: Sequence[str], wanted: Wanted) -> int:
                 listing.add(row, result)
                 advance()
     except KeyboardInterrupt:
-        kept = f"; their rows are in {wanted.out}, add --resume to go on" if wanted.out else ""
+        kept = "; their rows are kept, add --resume to go on" if wanted.out else ""
         click.echo(f"foveal: interrupted after {summary.scored + summary.failed:,} images{kept}", err=True)
         raise
     return summary.failed

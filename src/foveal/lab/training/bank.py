@@ -75,7 +75,13 @@ def build_bank(
     kept = [i for i, name in enumerate(sources.names) if name not in held_out]
     rated = np.array([i for i in kept if sources.names[i] in quality])
     unrated = np.array([i for i in kept if sources.names[i] not in quality])
-    probes, blind = _cross_fitted(sources, pooled, rated, quality, folds, config)
+    names = [sources.names[i] for i in rated]
+    draws = [
+        (pooled[[sources.whole[i][w] for i in rated]], pooled[[sources.fragments[i][f] for i in rated]])
+        for w, f in ((0, 0), (1, 1), (0, 2))
+    ]
+    scores = np.array([quality[name] for name in names], np.float32)
+    probes, blind = _cross_fitted(draws, scores, np.array([folds[name] for name in names]), config)
 
     def ensemble(whole: Sequence[int], fragments: Sequence[int]) -> Features:
         features = pooled[np.array(whole)], pooled[np.array(fragments)]
@@ -86,7 +92,7 @@ def build_bank(
     target = ensemble([rows[0] for rows in sources.whole], [rows[0] for rows in sources.fragments])
     judged = {name: float(target[i]) for i, name in enumerate(sources.names) if name in held_out}
     for index, source in enumerate(rated):
-        target[source] = (quality[sources.names[source]] + blind[index]) / 2
+        target[source] = (scores[index] + blind[index]) / 2
     held = {i for i, name in enumerate(sources.names) if name in held_out}
     series = [entry for entry in sources.series if entry[0] not in held]
     mild = ensemble([entry[1][0] for entry in series], [entry[1][1] for entry in series])
@@ -110,7 +116,7 @@ def build_bank(
 
 
 def _standardised_pooled(store: Path) -> Features:
-    """The teacher's CLS and mean tokens of all views, (views, features); each feature has mean 0, spread 1."""
+    """The teacher's CLS and mean tokens of all views, (views, features), each of mean 0 and spread 1."""
     pooled = np.load(store / "pooled.npy", mmap_mode="r")
     features = np.asarray(pooled, np.float32).reshape(len(pooled), -1)
     features -= features.mean(axis=0)
@@ -119,22 +125,13 @@ def _standardised_pooled(store: Path) -> Features:
 
 
 def _cross_fitted(
-    sources: Sources,
-    pooled: Features,
-    rated: NDArray[np.int64],
-    quality: dict[str, float],
-    folds: dict[str, int],
+    draws: list[tuple[Features, Features]],
+    scores: Features,
+    fold: NDArray[np.int64],
     config: ProbeConfig,
 ) -> tuple[list[nn.Module], Features]:
-    """A probe per fold, and for each rated source the prediction of the probe that never saw it."""
-    names = [sources.names[i] for i in rated]
-    scores = np.array([quality[name] for name in names], np.float32)
-    fold = np.array([folds[name] for name in names])
-    draws = [
-        (pooled[[sources.whole[i][w] for i in rated]], pooled[[sources.fragments[i][f] for i in rated]])
-        for w, f in ((0, 0), (1, 1), (0, 2))
-    ]
-    blind = np.zeros(len(rated), np.float32)
+    """A probe per fold, and for each rated image the prediction of the probe that never saw it."""
+    blind = np.zeros(len(scores), np.float32)
     probes = []
     for number in range(FOLDS):
         seen, unseen = fold != number, fold == number

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from foveal.artifact.card import Calibration, Card
+from foveal.artifact.card import Calibration
 from foveal.evaluation.conformal import calibration_factor
 from foveal.imaging.views import SIDE
 from foveal.lab.export import chain, example_views, quantize, to_onnx
@@ -63,7 +61,9 @@ def compute_features(trunk: bytes, pixels: NDArray[np.uint8], width: int) -> Fea
     return features
 
 
-def head_data(sources: Sources, features: Features, quality: dict[str, float], held_out: set[str]) -> HeadData:
+def head_data(
+    sources: Sources, features: Features, quality: dict[str, float], held_out: set[str]
+) -> HeadData:
     """The training part as a head reads it: neither held-out images nor their degraded copies."""
     rated = [i for i, name in enumerate(sources.names) if name in quality and name not in held_out]
     series = [
@@ -114,6 +114,5 @@ def fit_and_calibrate(
 
 def assemble(trunk: bytes, head: Head) -> bytes:
     """The whole assessor as one ONNX model: int8 trunk, fp32 head."""
-    width = head.whole[0].num_features
-    example = (torch.randn(2, int(width)), torch.randn(2, int(width)))
+    example = (torch.randn(2, head.features), torch.randn(2, head.features))
     return chain(trunk, to_onnx(head, example, _FEATURES, ("quality", "spread")))

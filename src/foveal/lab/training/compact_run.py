@@ -3,9 +3,10 @@
     python -m foveal.lab.training.compact_run recipes/foveal-compact.toml STAGE --biq2021 DIR --images DIR
         --photographs DIR --teacher DIR --work DIR
 
-Stages, in order: ``views`` (cut views, the teacher's features), ``train`` (distillation), ``head`` (int8 trunk,
-head, calibration, artifact), ``test`` (the official test set, once). Each writes into the work folder and reads
-what the one before it left; a killed stage goes on or starts again.
+Stages, in order: ``views`` (cut views, the teacher's features), ``split`` (validation part and folds; the
+one that the shipped assessor used lies beside the recipe), ``train`` (distillation), ``head`` (int8 trunk,
+head, calibration, artifact), ``test`` (the official test set, once). Each writes into the work folder and
+reads what the one before it left; a killed ``train`` goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import json
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from foveal import load
+from foveal.artifact.card import Card, ViewSpec
+from foveal.artifact.file import SUFFIX, read_artifact, write_artifact
+from foveal.assessment import Assessment
+from foveal.evaluation.correlation import plcc, srcc
+from foveal.evaluation.report import report
 from foveal.imaging.degradations import DEGRADATIONS
 from foveal.imaging.views import Pixels
+from foveal.lab.export import to_artifact
 from foveal.lab.models.compact import CompactConfig, CompactNet
-from foveal.lab.training.bank import build_bank, gather_sources
-from foveal.lab.training.distill import DistillConfig, distill
+from foveal.lab.training.bank import FOLDS, build_bank, gather_sources
+from foveal.lab.training.compact_export import (
+    INPUTS,
+    assemble,
+    assessor_rows,
+    compute_features,
+    export_trunk,
+    fit_and_calibrate,
+    head_data,
+)
+from foveal.lab.training.distill import DistillConfig, distill, load_network
+from foveal.lab.training.head import HeadConfig
 from foveal.lab.training.probe import ProbeConfig
 from foveal.lab.training.teacher import TokenTeacher, cell_tokens, pool_tokens
 from foveal.lab.training.view_store import (
@@ -36,7 +54,9 @@ from foveal.lab.training.view_store import (
     read_plans,
     write_plans,
 )
-from foveal.ratings.biq2021 import read_biq2021
+from foveal.ratings.biq2021 import read_biq2021, read_near_copies
+from foveal.ratings.near_copies import near_copy_groups
+from foveal.ratings.splits import grouped_split
 from foveal.ratings.table import Ratings
 
 RATED, FREE = "biq", "extra"
@@ -50,6 +70,7 @@ class Places:
     biq2021: Path
     images: Path
     photographs: Path
+    neighbours: Path
     teacher: Path
     work: Path
 
@@ -62,6 +83,16 @@ class Places:
     def store(self) -> Path:
         """Folder of the views."""
         return self.work / "store"
+
+
+_PLACES = {
+    "biq2021": "folder of the two tables of BIQ2021",
+    "images": "folder of all its images",
+    "photographs": "folder of the photographs without scores, as the recipe's patterns expect it",
+    "neighbours": "table of test images and their nearest training images, for the clean part",
+    "teacher": "folder of the frozen vision transformer",
+    "work": "folder for everything that is made",
+}
 
 
 def plan_views(rated: Sequence[str], free: Sequence[str], recipe: dict[str, Any]) -> list[ViewPlan]:
@@ -121,7 +152,10 @@ def cut_views(places: Places, recipe: dict[str, Any], train: Ratings) -> None:
     mean, projection, spread = _token_basis(cells, len(teacher.layers), recipe["token_components"])
     np.savez(places.store / "basis.npz", mean=mean, projection=projection, spread=spread)
     pixels = open_pixels(places.store, len(plans))
-    pooled = _create(places.store / "pooled.npy", (len(plans), len(teacher.layers), 2, cells.shape[-1] // len(teacher.layers)))
+    pooled = _create(
+        places.store / "pooled.npy",
+        (len(plans), len(teacher.layers), 2, cells.shape[-1] // len(teacher.layers)),
+    )
     tokens_out = _create(places.store / "tokens.npy", (len(plans), *cells.shape[1:3], projection.shape[1]))
 
     def keep_views() -> Iterator[Pixels]:
@@ -154,19 +188,131 @@ def _create(path: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
 
 
-def train_network(places: Places, recipe: dict[str, Any], train: Ratings, split: dict[str, Any]) -> CompactNet:
+def make_split(places: Places, train: Ratings, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Hold out a validation part and fold the rest, near copies together (by the teacher's features)."""
+    sources = gather_sources(read_plans(places.store))
+    row = {name: rows[0] for name, rows in zip(sources.names, sources.whole, strict=True) if rows}
+    names = sorted(path.name for path in train.images)
+    pooled = np.load(places.store / "pooled.npy", mmap_mode="r")
+    features = np.stack([pooled[row[f"{RATED}/{name}"]].astype(np.float32).ravel() for name in names])
+    features = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-3)
+    groups = near_copy_groups(names, features, recipe["near_copy"])
+    group_of = dict(zip(names, groups, strict=True))
+    share = recipe["validation"]
+    kept, held_out = grouped_split(names, groups, (1 - share, share), recipe["seed"])
+    folds = grouped_split(kept, [group_of[name] for name in kept], (1 / FOLDS,) * FOLDS, 0)
+    return {"validation": held_out, "folds": folds}
+
+
+def train_network(places: Places, recipe: dict[str, Any], train: Ratings, split: dict[str, Any]) -> None:
     """Stage ``train``: distil, from the last checkpoint if there is one."""
-    quality = rated_quality(train)
     held_out = {f"{RATED}/{name}" for name in split["validation"]}
     folds = {f"{RATED}/{name}": number for number, fold in enumerate(split["folds"]) for name in fold}
-    bank, _ = build_bank(places.store, quality, folds, held_out, ProbeConfig(**recipe["probe"]))
+    quality = rated_quality(train)
+    bank, judged = build_bank(places.store, quality, folds, held_out, ProbeConfig(**recipe["probe"]))
+    names = sorted(judged)
+    teacher = srcc([judged[name] for name in names], [quality[name] for name in names])
+    print(f"the teacher's probes on {len(names)} validation images: SRCC {teacher:.4f}")
     config = DistillConfig(**recipe["distill"])
     torch.manual_seed(config.seed)
-    network = CompactNet(CompactConfig(**{k: tuple(v) for k, v in recipe["network"].items()}))
-    return distill(network, bank, config, places.work / "distill")
+    distill(CompactNet(network_config(recipe)), bank, config, places.work / "distill")
+
+
+def make_artifact(places: Places, recipe: dict[str, Any], train: Ratings, split: dict[str, Any]) -> None:
+    """Stage ``head``: int8 trunk, head on its features, calibration, artifact with validation figures."""
+    network = CompactNet(network_config(recipe))
+    load_network(places.work / "distill", network)
+    quality = rated_quality(train)
+    held_out = {f"{RATED}/{name}" for name in split["validation"]}
+    sources = gather_sources(read_plans(places.store))
+    pixels = open_pixels(places.store)
+    _, seen = assessor_rows(sources, set(quality) - held_out)
+    chosen = np.random.default_rng(recipe["seed"]).choice(len(seen), recipe["int8_images"], replace=False)
+    trunk = export_trunk(network, pixels, [seen[i] for i in sorted(chosen)])
+    features = compute_features(trunk, pixels, 2 * sum(network.config.widths[1:]))
+    names, rows = assessor_rows(sources, held_out)
+    rated = np.array([quality[name] for name in names], np.float32)
+    data = head_data(sources, features, quality, held_out)
+    head, calibration, predicted = fit_and_calibrate(data, HeadConfig(**recipe["head"]), (rows, rated))
+    measured = {
+        "BIQ2021 validation SRCC": round(srcc(predicted, rated), 4),
+        "BIQ2021 validation PLCC": round(plcc(predicted, rated), 4),
+    }
+    card = Card(
+        **recipe["card"],
+        views={name: ViewSpec(name) for name in INPUTS},
+        calibration=calibration,
+        measured=measured,
+    )
+    artifact = to_artifact(assemble(trunk, head), card)
+    write_artifact(artifact_path(places, recipe), artifact, store_float16=True)
+    print(json.dumps(measured | {"factor": calibration.factor}))
+
+
+def test_artifact(places: Places, recipe: dict[str, Any], test: Ratings) -> None:
+    """Stage ``test``: the official test set, once; its figures go into the card."""
+    path = artifact_path(places, recipe)
+    assessor = load(path)
+    rows = [row for row in assessor.stream(test.images) if isinstance(row, Assessment)]
+    quality = test.quality()
+    figures = report(test, [row.quality for row in rows], leave_out=read_near_copies(places.neighbours))
+    inside = [row.interval.low <= q <= row.interval.high for row, q in zip(rows, quality, strict=True)]
+    print(figures.to_markdown())
+    measured = dict(assessor.card.measured)
+    for part, label in (("all", "official test"), ("clean", "clean part")):
+        measured[f"BIQ2021 {label} SRCC"] = round(figures[part].srcc.value, 4)
+        measured[f"BIQ2021 {label} PLCC"] = round(figures[part].plcc.value, 4)
+    calibration = replace(assessor.card.calibration, measured_coverage=round(float(np.mean(inside)), 4))
+    artifact = read_artifact(path)
+    card = replace(artifact.card, measured=measured, calibration=calibration)
+    write_artifact(path, replace(artifact, card=card), store_float16=True)
+    print(f"coverage of the {calibration.coverage:.0%} interval: {np.mean(inside):.4f}")
+
+
+def artifact_path(places: Places, recipe: dict[str, Any]) -> Path:
+    """Where the finished assessor goes."""
+    return places.work / f"{recipe['card']['name']}{SUFFIX}"
+
+
+def network_config(recipe: dict[str, Any]) -> CompactConfig:
+    """Shape of the network from the recipe's table."""
+    return CompactConfig(tuple(recipe["network"]["widths"]), tuple(recipe["network"]["depths"]))
 
 
 def rated_quality(train: Ratings) -> dict[str, float]:
     """Quality on 1-5 by source."""
     scores = train.quality()
     return {f"{RATED}/{path.name}": float(score) for path, score in zip(train.images, scores, strict=True)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one stage of a recipe."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("stage", choices=("views", "split", "train", "head", "test"))
+    for place, what in _PLACES.items():
+        parser.add_argument(f"--{place}", type=Path, required=True, help=what)
+    options = vars(parser.parse_args(arguments))
+    recipe_path, stage = options.pop("recipe"), options.pop("stage")
+    recipe = tomllib.loads(recipe_path.read_text(encoding="utf-8"))
+    places = Places(**options)
+    ratings = read_biq2021(places.biq2021, images=places.images)
+    train = ratings.part("train")
+    split_path = recipe_path.parent / recipe["split"]["file"]
+    if stage == "views":
+        cut_views(places, recipe["views"], train)
+    elif stage == "split":
+        split_path.write_text(
+            json.dumps(make_split(places, train, recipe["split"]), indent=0), encoding="utf-8"
+        )
+    elif stage == "test":
+        test_artifact(places, recipe, ratings.part("test"))
+    else:
+        split = json.loads(split_path.read_text(encoding="utf-8"))
+        (train_network if stage == "train" else make_artifact)(places, recipe, train, split)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -128,7 +128,7 @@ class Student(nn.Module):
         self.to_pooled = nn.Sequential(nn.BatchNorm1d(features), nn.Linear(features, pooled))
 
     def forward(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 views (2 n, side, side, 3), whole first -> tokens (2 n, h, w, c), pooled (2 n, c), quality."""
+        """uint8 views (2 n, side, side, 3), whole first -> tokens (2 n, h, w, c), pooled (2 n, c), scores."""
         images = self.network.normalise(views).contiguous(memory_format=torch.channels_last)
         maps = self.network.trunk(images)
         deep = torch.cat([functional.avg_pool2d(maps[2], 2), maps[3]], dim=1)
@@ -211,8 +211,7 @@ def distill(
     )
     first = _resume(folder, student, muon, adam)
     run = torch.compile(student) if compiled else student
-    sums: dict[str, float] = {}
-    began = time.monotonic()
+    log = _Log(folder / "log.csv", config.log_every)
     for step, (views, targets, series) in enumerate(_batches(bank, config, first), start=first):
         for optimizer, rate in ((muon, config.muon_lr), (adam, config.adam_lr)):
             for group in optimizer.param_groups:
@@ -224,22 +223,18 @@ def distill(
             + config.quality_weight * parts["quality"]
             + config.rank_weight * parts["rank"]
         )
-        if not math.isfinite(float(total.detach())):
-            raise FloatingPointError(f"the loss is {float(total.detach())} at step {step}")
-        torch.autograd.backward(total)
-        for optimizer in (muon, adam):
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        for name, part in parts.items():
-            sums[name] = sums.get(name, 0.0) + float(part.detach())
-        if (step + 1) % config.log_every == 0:
-            _log(
-                folder, step + 1, {k: v / config.log_every for k, v in sums.items()}, time.monotonic() - began
-            )
-            sums = {}
+        _descend(total, step, (muon, adam))
+        log.add(step + 1, parts)
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
             _save(folder, step + 1, student, muon, adam)
     return network.eval()
+
+
+def load_network(folder: Path, network: CompactNet) -> None:
+    """Fill a network with the weights of the last checkpoint in ``folder``."""
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)["student"]
+    prefix = "network."
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
 
 
 def _batches(
@@ -276,11 +271,35 @@ def _resume(folder: Path, student: nn.Module, muon: Muon, adam: torch.optim.Opti
     return int(state["step"])
 
 
-def _log(folder: Path, step: int, means: dict[str, float], seconds: float) -> None:
-    path = folder / "log.csv"
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["step", *means, "seconds"])
-        writer.writerow([step, *(f"{value:.4f}" for value in means.values()), f"{seconds:.0f}"])
+class _Log:
+    """Means of the losses, a row every so many steps."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self._path, self._every = path, every
+        self._sums: dict[str, float] = {}
+        self._began = time.monotonic()
+
+    def add(self, step: int, parts: dict[str, Tensor]) -> None:
+        """Count the losses of a step in, and write a row when it is time."""
+        for name, part in parts.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(part.detach())
+        if step % self._every:
+            return
+        new = not self._path.exists()
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["step", *parts, "seconds"])
+            means = [f"{total / self._every:.4f}" for total in self._sums.values()]
+            writer.writerow([step, *means, f"{time.monotonic() - self._began:.0f}"])
+        self._sums = {}
+
+
+def _descend(total: Tensor, step: int, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Take one step down a finite loss."""
+    if not math.isfinite(float(total.detach())):
+        raise FloatingPointError(f"the loss is {float(total.detach())} at step {step}")
+    torch.autograd.backward(total)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)

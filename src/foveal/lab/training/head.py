@@ -65,6 +65,7 @@ class Head(nn.Module):
 
     def __init__(self, features: int, config: HeadConfig) -> None:
         super().__init__()
+        self.features = features
         self.whole = self._signature(features, config)
         self.fragments = self._signature(features, config)
         self.judge = nn.Sequential(

@@ -31,7 +31,7 @@ class OrderedInference:
         self._outputs = len(model.outputs)
 
     def __call__(self, inputs: Iterable[Any]) -> Iterator[tuple[NDArray[np.float32], ...]]:
-        """Yield the outputs for each input (as ``start_async`` takes it) without their batch axis, in order."""
+        """Yield the outputs for each input (as ``start_async`` takes it) without the batch axis."""
         done: dict[int, tuple[NDArray[np.float32], ...]] = {}
 
         def keep(request: Any, index: int) -> None:
