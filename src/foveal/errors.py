@@ -97,3 +97,27 @@ class OutputError(FovealError):
 
 class RatingsError(FovealError):
     """A table of human scores is missing, incomplete or malformed."""
+
+
+class BackboneError(FovealError):
+    """A pretrained backbone cannot be used."""
+
+
+class UnknownBackboneError(BackboneError):
+    """No well-known backbone has this name, no folder lies at this path, or the Hub cannot give it."""
+
+
+class UnsupportedArchitectureError(BackboneError):
+    """The folder holds a model of a kind that the lab cannot step through."""
+
+
+class IncompleteBackboneError(BackboneError):
+    """A file or a weight of the backbone is missing or malformed."""
+
+
+class UnsafeWeightsError(BackboneError):
+    """The weights are there only as pickles, which may run code when they are read."""
+
+
+class MissingPartError(BackboneError):
+    """The backbone lacks the part asked for: image encoder, text encoder, pooling head or projection."""

@@ -1,0 +1,139 @@
+"""From a name to a folder of safe files: a path, a well-known name, or an explicit Hub id."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foveal.errors import (
+    IncompleteBackboneError,
+    MissingExtraError,
+    UnknownBackboneError,
+    UnsafeWeightsError,
+)
+from foveal.lab.backbones.card import stated_licence
+from foveal.lab.backbones.json_file import read_json
+from foveal.lab.backbones.known import KNOWN, KnownBackbone
+
+SAFE_FILES = (
+    "README.md",
+    "config.json",
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "model.safetensors.index.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+)
+"""All that is ever taken from the Hub: no pickles, no code."""
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder that holds a backbone, and what is known of where it comes from."""
+
+    name: str
+    folder: Path
+    licence: str
+    origin: str
+    paper: str = ""
+    revision: str | None = None
+
+    def read_config(self) -> dict[str, Any]:
+        """Read ``config.json``.
+
+        Raises:
+            IncompleteBackboneError: it is missing or not a JSON object.
+        """
+        return read_json(self.folder / "config.json", "it says which model this is")
+
+
+def locate(name_or_folder: str | os.PathLike[str], revision: str | None = None) -> Source:
+    """Find the folder of a backbone, fetching it from the Hub if a name of the Hub was given.
+
+    Args:
+        name_or_folder: a folder, a name of :data:`~foveal.lab.backbones.known.KNOWN`, or ``owner/model``.
+            A folder that exists wins over a name.
+        revision: branch, tag or commit on the Hub; by default the one that the table pins.
+
+    Raises:
+        UnknownBackboneError: no such folder or name, or the Hub does not give it.
+        UnsafeWeightsError: there are only pickled weights.
+        IncompleteBackboneError: configuration or weights are missing.
+    """
+    folder = Path(name_or_folder).expanduser()
+    name = os.fspath(name_or_folder)
+    if folder.is_dir():
+        if revision is not None:
+            raise UnknownBackboneError(f"{name}: a folder has no revision; leave out revision={revision!r}")
+        source = Source(name, folder, stated_licence(folder), str(folder))
+    elif isinstance(name_or_folder, str) and name in KNOWN:
+        source = _fetch(name, KNOWN[name], revision or KNOWN[name].revision)
+    elif isinstance(name_or_folder, str) and _HUB_ID.fullmatch(name):
+        known = next((known for known in KNOWN.values() if known.hub_id == name), None)
+        source = _fetch(name, known or KnownBackbone(name, "", ""), revision or (known and known.revision))
+    else:
+        raise UnknownBackboneError(
+            f"{name}: no folder lies there and no backbone has this name; give a folder in the layout of "
+            f"transformers, a Hub id (owner/model), or one of {', '.join(KNOWN)}"
+        )
+    _require_safe_weights(source)
+    return source
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """List the safetensors files of a model, one or several shards, sorted."""
+    return sorted({*folder.glob("model.safetensors"), *folder.glob("model-*-of-*.safetensors")})
+
+
+def _fetch(name: str, known: KnownBackbone, revision: str | None) -> Source:
+    """Bring the safe files of a Hub repository into the local cache."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError
+    except ImportError as error:
+        raise MissingExtraError("A backbone from the Hub", "lab") from error
+    try:
+        folder = Path(snapshot_download(known.hub_id, revision=revision, allow_patterns=list(SAFE_FILES)))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        at = f" at revision {revision}" if revision else ""
+        raise UnknownBackboneError(
+            f"{name}: no such folder, and {known.hub_id}{at} cannot be had from the Hub ({error}); check the "
+            "spelling, the network, and whether the licence has to be accepted there first"
+        ) from error
+    return Source(
+        name=name,
+        folder=folder,
+        licence=known.licence or stated_licence(folder),
+        origin=f"https://huggingface.co/{known.hub_id}",
+        paper=f"https://arxiv.org/abs/{known.paper}" if known.paper else "",
+        # The cache keeps every commit in a folder of its own, whichever branch was asked for.
+        revision=folder.name,
+    )
+
+
+def _require_safe_weights(source: Source) -> None:
+    if weight_files(source.folder):
+        return
+    pickles = sorted(path.name for pattern in _PICKLES for path in source.folder.glob(pattern))
+    if pickles:
+        raise UnsafeWeightsError(
+            f"{source.name}: the weights are there only as a pickle ({pickles[0]}), which may run code when it "
+            "is read; convert it to model.safetensors where you trust its origin"
+        )
+    raise IncompleteBackboneError(
+        f"{source.name}: no model.safetensors in {source.folder}; repositories that hold only pickles are not "
+        "read, on the Hub another revision may have safetensors (see its pull requests by the conversion bot)"
+    )
