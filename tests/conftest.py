@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from foveal.artifact.card import Calibration, Card, SideRange, ViewSpec
 from foveal.artifact.file import Artifact, write_artifact
 from foveal.artifact.onnx_wire import detach_initializers
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 VIEWS = {"whole": ViewSpec("whole"), "fragments": ViewSpec("fragments")}
 
 
@@ -167,4 +169,13 @@ def photo_folder(tmp_path: Path) -> Path:
     whole = (folder / "a.jpg").read_bytes()
     (folder / "broken.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "notes.txt").write_text("not a picture\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Path:
+    """Data that is not part of the repository: ``FOVEAL_SHARED``, or ``shared`` beside the repository."""
+    folder = Path(os.environ.get("FOVEAL_SHARED") or REPOSITORY.parent / "shared")
+    if not folder.is_dir():
+        pytest.skip(f"no shared data: {folder} is not there; FOVEAL_SHARED may name another folder")
     return folder

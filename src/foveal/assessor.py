@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foveal.artifact.card import Card, SideRange, ViewSpec
 from foveal.artifact.file import Artifact
 from foveal.assessment import HIGHEST, LOWEST, Assessment, Failure, Interval
 from foveal.errors import CorruptImageError, FovealError, ImageError
 from foveal.imaging.decode import Limits, decode, name_of
-from foveal.imaging.views import GRID, Pixels, fragment_view, whole_view
+from foveal.imaging.views import GRID, Pixels, content_offsets, fragment_view, whole_view
 from foveal.runtime.engine import Engine
 from foveal.runtime.ordered import ordered_map
 
@@ -167,7 +166,7 @@ class Assessor:
             if not name or error.source == name:
                 raise
             raise type(error)(name, error.reason, error.advice) from error
-        views = {key: _cut_view(decoded.pixels, spec) for key, spec in self._card.views.items()}
+        views = _cut_views(decoded.pixels, self._card.views)
         height, width = decoded.pixels.shape[:2]
         warnings = (*decoded.warnings, *_size_warnings(height, width, self._card.trained_on))
         return _Prepared(name or _own_name(image), views, warnings)
@@ -202,10 +201,17 @@ def _own_name(image: Any) -> str | None:
     return None if has_only_kind else name
 
 
-def _cut_view(pixels: Pixels, spec: ViewSpec) -> NDArray[np.uint8]:
-    if spec.kind == "whole":
-        return whole_view(pixels, spec.side)
-    return fragment_view(pixels, cell=spec.side // GRID)
+def _cut_views(pixels: Pixels, specs: Mapping[str, ViewSpec]) -> dict[str, Pixels]:
+    # The fragments' offsets come from the whole view: it is resized once for both.
+    whole = whole_view(pixels)
+    offsets = content_offsets(whole)
+
+    def cut(spec: ViewSpec) -> Pixels:
+        if spec.kind == "fragments":
+            return fragment_view(pixels, offsets, cell=spec.side // GRID)
+        return whole if spec.side == len(whole) else whole_view(pixels, spec.side)
+
+    return {name: cut(spec) for name, spec in specs.items()}
 
 
 def _size_warnings(height: int, width: int, trained_on: SideRange | None) -> list[str]:

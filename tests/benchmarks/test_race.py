@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from _race import Contestant, fastest, figure, images_for, on_threads, race, ratio, taken
@@ -44,6 +44,7 @@ def test_every_contestant_runs_once_a_round_and_the_order_changes():
     assert len({tuple(order) for order in by_round}) > 1
 
 
+@settings(deadline=None)
 @given(st.floats(0.1, 1e4), st.integers(1, 64), st.floats(0.01, 10))
 def test_a_turn_is_whole_batches_and_about_as_long_as_wanted(rate, step, seconds):
     clock = Clockwork()

@@ -14,7 +14,7 @@ from foveal.imaging.views import SIDE
 from foveal.lab.models.compact import CompactConfig
 from foveal.lab.training.view_store import ViewPlan, open_pixels, write_plans
 
-LAYERS, WIDTH, COMPONENTS = 3, 8, 5
+COMPONENTS = 5
 
 
 @pytest.fixture(autouse=True)
@@ -32,12 +32,7 @@ def tiny_config() -> CompactConfig:
     return CompactConfig((8, 8, 16, 16), (1, 1, 1, 1), signature=12, hidden=8)
 
 
-def _write_store(
-    folder: Path,
-    plans: list[ViewPlan],
-    pooled: NDArray[np.float32],
-    pixels: Callable[[int], NDArray[np.uint8]],
-) -> None:
+def _write_store(folder: Path, plans: list[ViewPlan], pooled: NDArray[np.floating]) -> None:
     generator = np.random.default_rng(5)
     spread = np.geomspace(3, 0.1, COMPONENTS)
     tokens = generator.normal(0, spread, (len(plans), 7, 7, COMPONENTS))
@@ -48,11 +43,11 @@ def _write_store(
     np.savez(folder / "basis.npz", spread=spread)
     mapped = open_pixels(folder, len(plans))
     for row in range(len(plans)):
-        mapped[row] = pixels(row)
+        mapped[row] = row % 256
     mapped.flush()
 
 
-def plan_source(source: str, *, rated: bool, series: bool) -> list[ViewPlan]:
+def _plan_source(source: str, *, rated: bool, series: bool) -> list[ViewPlan]:
     """The views that a store has of one source, as the recipe plans them."""
     draws = (("whole", 0), ("whole", 1), ("fragments", 0), ("fragments", 1), ("fragments", 2))
     plans = [ViewPlan(source, kind, draw) for kind, draw in (draws if rated else (draws[0], draws[2]))]
@@ -67,15 +62,39 @@ def plan_source(source: str, *, rated: bool, series: bool) -> list[ViewPlan]:
 
 
 @pytest.fixture(scope="session")
-def write_store() -> Callable[..., None]:
-    """Writes a store: ``write_store(folder, plans, pooled, pixels)`` with random tokens.
+def plan_source() -> Callable[..., list[ViewPlan]]:
+    """Views of a source: ``plan_source(name, rated=..., series=...)``."""
+    return _plan_source
 
-    ``pooled`` is (views, layers, 2, width); ``pixels`` gives the view of a row.
+
+@pytest.fixture(scope="session")
+def write_store() -> Callable[..., None]:
+    """Writes a store: ``write_store(folder, plans, pooled)``, pooled being (views, layers, 2, width).
+
+    Tokens are random, with deviations that fall from 3 to 0.1; a view is filled with the number of its row.
     """
     return _write_store
 
 
+def _save_vit(folder: Path, *, hidden: int, layers: int) -> None:
+    from transformers import ViTConfig, ViTImageProcessor, ViTModel
+
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=2 * hidden,
+        image_size=SIDE,
+        patch_size=16,
+        initializer_range=0.2,  # large enough that layers and views differ
+    )
+    ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
+    means = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.4, 0.6]}
+    ViTImageProcessor(size={"height": SIDE, "width": SIDE}, **means).save_pretrained(folder)
+
+
 @pytest.fixture(scope="session")
-def flat_pixels() -> Callable[[int], NDArray[np.uint8]]:
-    """Pixels for stores whose pictures nobody looks at."""
-    return lambda row: np.full((SIDE, SIDE, 3), row % 256, np.uint8)
+def save_vit() -> Callable[..., None]:
+    """Saves a random ViT in the layout of transformers: ``save_vit(folder, hidden=..., layers=...)``."""
+    return _save_vit

@@ -38,7 +38,7 @@ def test_singular_values_near_one_and_the_same_singular_vectors(rows: int, colum
     assert result.shape == matrix.shape
     core = left.T @ result @ right
     values = torch.diagonal(core)
-    assert LEAST <= values.min()
+    assert values.min() >= LEAST
     assert values.max() <= MOST
     torch.testing.assert_close(core, torch.diag(values), atol=1e-9, rtol=0)
     torch.testing.assert_close(left @ core @ right.T, result, atol=1e-9, rtol=0)  # and nothing beside them

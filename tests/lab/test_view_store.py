@@ -1,4 +1,4 @@
-"""The store of views: plans survive, views are cut again bit for bit, and draw 0 is what the assessor sees."""
+"""The store of views: plans survive, views are cut again bit for bit, draw 0 is what the assessor sees."""
 
 from __future__ import annotations
 

@@ -1,15 +1,12 @@
-"""Fixtures for ratings: a miniature BIQ2021 with every trap of the real one, and the real one where it is."""
+"""A fixture for ratings: a miniature BIQ2021 with every trap of the real one."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 TRAIN_ROWS = [
     ("ss03 (3753).jpg", "0.8471"),
@@ -18,15 +15,6 @@ TRAIN_ROWS = [
     ("ss03 (1).jpg", "1"),
 ]
 TEST_ROWS = [("ss03 (7805).jpg", "0.7321"), ("ss02 (9).jpg", "0.0000")]
-
-
-@pytest.fixture(scope="session")
-def shared_folder() -> Path:
-    """Data that is not part of the repository: ``FOVEAL_SHARED``, or ``shared`` beside the repository."""
-    folder = Path(os.environ.get("FOVEAL_SHARED") or REPOSITORY.parent / "shared")
-    if not folder.is_dir():
-        pytest.skip(f"no shared data: {folder} is not there; FOVEAL_SHARED may name another folder")
-    return folder
 
 
 @pytest.fixture

@@ -56,7 +56,8 @@ def fragment_view(
     Args:
         pixels: uint8 (height, width, 3).
         offsets: float (grid, grid, 2) in [0, 1): where in its cell each crop lies (down, right). By default
-            they come from the image's content (:func:`content_offsets`), so a score never depends on a seed.
+            they come from the image's content, so a score never depends on a seed: the
+            :func:`content_offsets` of its whole view.
         grid: crops a side.
         cell: side of a crop in pixels.
 
@@ -64,7 +65,7 @@ def fragment_view(
         uint8 (grid * cell, grid * cell, 3).
     """
     if offsets is None:
-        offsets = content_offsets(pixels, grid=grid)
+        offsets = content_offsets(whole_view(pixels), grid=grid)
     if offsets.shape != (grid, grid, 2):
         raise ValueError(f"offsets have shape {offsets.shape}, expected {(grid, grid, 2)}")
     pixels = enlarge_to(pixels, grid * cell)
@@ -115,22 +116,22 @@ def enlarge_to(pixels: Pixels, least: int) -> Pixels:
     return _resize(pixels, height, width)
 
 
-def content_offsets(pixels: Pixels, *, draw: int = 0, grid: int = GRID) -> NDArray[np.float64]:
+def content_offsets(whole: Pixels, *, draw: int = 0, grid: int = GRID) -> NDArray[np.float64]:
     """Fragment offsets that depend on the image alone.
 
-    The seed is a hash of the shape and of a small resized copy, which every pixel influences; hashing all
-    pixels of a large photograph would cost as much as judging it.
+    The seed is a hash of the whole view, which every pixel of the image influences and which is needed
+    anyway; hashing all pixels of a large photograph would cost as much as judging it.
 
     Args:
-        pixels: uint8 (height, width, 3).
+        whole: the image's :func:`whole_view`, uint8 (side, side, 3).
         draw: number of the draw, for averages over several sets of fragments.
         grid: crops a side.
 
     Returns:
         float64 (grid, grid, 2), uniform in [0, 1).
     """
-    seed = hashlib.blake2b(repr((pixels.shape, draw)).encode(), digest_size=32)
-    seed.update(_resize(pixels, 64, 64).tobytes())
+    seed = hashlib.blake2b(repr((whole.shape, draw)).encode(), digest_size=32)
+    seed.update(np.ascontiguousarray(whole))
     # SHAKE gives as many bytes as wanted and the same ones for ever; NumPy's generators do not promise that.
     stream = hashlib.shake_256(seed.digest()).digest(grid * grid * 2 * 4)
     return np.frombuffer(stream, "<u4").reshape(grid, grid, 2).astype(np.float64) / 2.0**32

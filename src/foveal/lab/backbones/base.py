@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -18,23 +18,22 @@ _BLOCKS = ("encoder.layer", "encoder.layers", "model.layer", "layers", "layer")
 class Backbone(nn.Module):
     """A frozen tower of transformer blocks.
 
-    All parameters are frozen to begin with; gradients still flow through the blocks to whatever is put between
-    them. The model always runs as at inference, whatever ``train()`` is called with: no dropout, and no random
-    shift of rotary positions, which would differ from block to block.
+    All parameters are frozen to begin with; gradients still flow through the blocks to whatever is put
+    between them. The model always runs as at inference, whatever ``train()`` is called with: no dropout, and
+    no random shift of rotary positions, which would differ from block to block.
 
     Args:
         model: model of ``transformers`` with the weights loaded.
-        core: the tower within it (or the model itself).
+        tower: name of the tower within it; a model without one is a tower itself.
         norm: name of the core's normalisation after the last block.
         card: identity and origin.
     """
 
-    def __init__(self, model: nn.Module, core: nn.Module, norm: str, card: BackboneCard) -> None:
+    def __init__(self, model: nn.Module, tower: str, norm: str, card: BackboneCard) -> None:
         super().__init__()
         self.model = model
         self.card = card
-        # Held in a tuple: a second registration would double the names in the state dict.
-        self._core = (core,)
+        self._tower = tower
         self._norm = norm
         self.freeze()
         self.train(self.training)
@@ -42,7 +41,7 @@ class Backbone(nn.Module):
     @property
     def core(self) -> Any:
         """The tower as ``transformers`` builds it."""
-        return self._core[0]
+        return find_tower(self.model, self._tower)
 
     @property
     def width(self) -> int:
@@ -99,11 +98,17 @@ class Backbone(nn.Module):
         """Yield the parameters that are not frozen."""
         return (parameter for parameter in self.parameters() if parameter.requires_grad)
 
-    def train(self, mode: bool = True) -> Backbone:
+    def train(self, mode: bool = True) -> Self:
         """Set the mode of the wrapper; the model within keeps running as at inference."""
         super().train(mode)
         self.model.eval()
         return self
+
+
+def find_tower(model: nn.Module, tower: str) -> nn.Module:
+    """Find a tower within a model, which may be the model itself."""
+    core: nn.Module = getattr(model, tower, model)
+    return core
 
 
 def find_blocks(core: nn.Module) -> nn.ModuleList:

@@ -1,7 +1,7 @@
 """What differs between the families of vision transformers: how each one embeds, normalises and pools.
 
-Everything here calls the modules of ``transformers`` themselves, in the order of the model's own ``forward``, so that
-stepping through the blocks gives its hidden states to the last bit.
+Everything here calls the modules of ``transformers`` themselves, in the order of the model's own ``forward``,
+so that stepping through the blocks gives its hidden states.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+VISION_TOWER = "vision_model"
+TEXT_TOWER = "text_model"
+"""Names of the towers within a model, where it is not a tower itself."""
 
 # The model, or the tower of a two-tower model, as transformers builds it; its attributes are not typed.
 Core = Any
@@ -76,8 +80,8 @@ def _embed_elastic(core: Core, pixels: Tensor, interpolate: bool) -> Tensor:
 
 
 def _embed_naflex(core: Core, pixels: Tensor, interpolate: bool) -> Tensor:
-    # SigLIP 2 for any shape takes flattened patches, (row, column, channel) within each, and fits the positions
-    # to the grid by itself.
+    # SigLIP 2 for any shape takes flattened patches, (row, column, channel) within each, and fits the
+    # positions to the grid by itself.
     batch, channels, height, width = pixels.shape
     side = core.config.patch_size
     rows, columns = height // side, width // side

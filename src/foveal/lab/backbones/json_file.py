@@ -13,7 +13,8 @@ def read_json(path: Path, purpose: str) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        IncompleteBackboneError: the file is missing or holds something else; ``purpose`` says why it is needed.
+        IncompleteBackboneError: the file is missing or holds something else; the message ends with
+            ``purpose``, which says what the file is for.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

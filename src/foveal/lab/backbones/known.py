@@ -1,4 +1,4 @@
-"""Well-known backbones: short name, where the weights lie, which revision, under which licence, which paper."""
+"""Well-known backbones: short name, where the weights lie, which revision, licence and paper."""
 
 from __future__ import annotations
 

@@ -16,16 +16,16 @@ from foveal.errors import (
     MissingPartError,
     UnsupportedArchitectureError,
 )
-from foveal.lab.backbones.base import find_blocks
+from foveal.lab.backbones.base import find_blocks, find_tower
 from foveal.lab.backbones.card import BackboneCard
-from foveal.lab.backbones.families import TEXT_FAMILIES, VISION_FAMILIES
+from foveal.lab.backbones.families import TEXT_FAMILIES, TEXT_TOWER, VISION_FAMILIES, VISION_TOWER
 from foveal.lab.backbones.preprocessing import Preprocessing, read_preprocessing
 from foveal.lab.backbones.source import Source, locate, weight_files
-from foveal.lab.backbones.text import TextBackbone, text_core
-from foveal.lab.backbones.vision import VisionBackbone, read_native_size, vision_core
+from foveal.lab.backbones.text import TextBackbone
+from foveal.lab.backbones.vision import VisionBackbone, read_native_size
 
-# Parts that a folder may lack: they are taken out, for transformers would leave them random. Mask tokens are for
-# pretraining only and never read.
+# Parts that a folder may lack: they are taken out, for transformers would leave them random. Mask tokens are
+# for pretraining only and never read.
 _OPTIONAL_PARTS = ("pooler", "visual_projection", "text_projection")
 _UNUSED = ("mask_token",)
 
@@ -36,7 +36,8 @@ def load_backbone(name_or_folder: str | os.PathLike[str], *, revision: str | Non
     Args:
         name_or_folder: a folder in the layout of ``transformers`` (config.json, model.safetensors,
             preprocessor_config.json), read offline; or a name of
-            :data:`~foveal.lab.backbones.known.KNOWN` or a Hub id (``owner/model``), fetched into the Hub's cache.
+            :data:`~foveal.lab.backbones.known.KNOWN` or a Hub id (``owner/model``), fetched into the Hub's
+            cache.
         revision: commit on the Hub; by default the one that the table pins. The card records what was loaded.
 
     Returns:
@@ -55,9 +56,9 @@ def load_backbone(name_or_folder: str | os.PathLike[str], *, revision: str | Non
     kind = _model_type(source, config, VISION_FAMILIES, TEXT_FAMILIES, "image")
     family = VISION_FAMILIES[kind]
     model = _load_model(source, family.model_class, config)
-    core = vision_core(model)
+    core: Any = find_tower(model, VISION_TOWER)
     preprocessing = read_preprocessing(source.folder, read_native_size(core.config))
-    card = _make_card(source, "vision", kind, model, core, preprocessing)
+    card = _make_card(source, kind, model, core, preprocessing)
     return VisionBackbone(model, family, preprocessing, card)
 
 
@@ -83,7 +84,7 @@ def load_text_backbone(
     family = TEXT_FAMILIES[kind]
     tokenizer = _load_tokenizer(source)
     model = _load_model(source, family.model_class, config)
-    card = _make_card(source, "text", kind, model, text_core(model), None)
+    card = _make_card(source, kind, model, find_tower(model, TEXT_TOWER), None)
     return TextBackbone(
         model,
         family,
@@ -110,7 +111,7 @@ def _model_type(
 def _load_model(source: Source, class_name: str, config: dict[str, Any]) -> nn.Module:
     model_class = getattr(_import_transformers(), class_name)
     with _quiet(), _as_incomplete(source, "its weights do not fit its configuration"):
-        # A folder of both towers nests the configuration of each; the width of the shared space stands outside.
+        # A folder of both towers nests the configuration of each, and the width of the shared space beside.
         part = model_class.config_class.from_pretrained(source.folder, local_files_only=True)
         if hasattr(part, "projection_dim") and "projection_dim" in config:
             part.projection_dim = config["projection_dim"]
@@ -161,22 +162,17 @@ def _read_scalar(source: Source, name: str) -> float | None:
 
     for path in weight_files(source.folder):
         with safe_open(path, framework="pt") as file:
-            if name in file.keys():  # noqa: SIM118 - the file is no mapping
+            if name in set(file.keys()):
                 return float(file.get_tensor(name))
     return None
 
 
 def _make_card(
-    source: Source,
-    part: str,
-    family: str,
-    model: nn.Module,
-    core: Any,
-    preprocessing: Preprocessing | None,
+    source: Source, family: str, model: nn.Module, core: Any, preprocessing: Preprocessing | None
 ) -> BackboneCard:
     return BackboneCard(
         name=source.name,
-        part=part,
+        part="text" if preprocessing is None else "vision",
         family=family,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         width=int(core.config.hidden_size),
@@ -211,7 +207,7 @@ def _as_incomplete(source: Source, advice: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from reporting what is left out on purpose, such as classifiers and the other tower."""
+    """Keep transformers from reporting what is left out on purpose: classifiers, the other tower."""
     logging = _import_transformers().utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -78,8 +78,6 @@ def read_preprocessing(folder: Path, native: Size) -> Preprocessing:
 
 def _read_processor(folder: Path) -> tuple[Path, dict[str, Any]]:
     # The newer file holds image processor and tokenizer in one, and wins, as in transformers.
-    from foveal.lab.backbones.source import read_json
-
     purpose = "it says how the model's pictures are normalised, which must not be guessed"
     combined = folder / "processor_config.json"
     if combined.is_file():

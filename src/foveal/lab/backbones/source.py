@@ -81,9 +81,11 @@ def locate(name_or_folder: str | os.PathLike[str], revision: str | None = None) 
         source = Source(name, folder, stated_licence(folder), str(folder))
     elif isinstance(name_or_folder, str) and name in KNOWN:
         source = _fetch(name, KNOWN[name], revision or KNOWN[name].revision)
-    elif isinstance(name_or_folder, str) and _HUB_ID.fullmatch(name):
+    elif _is_hub_id(name_or_folder):
         known = next((known for known in KNOWN.values() if known.hub_id == name), None)
-        source = _fetch(name, known or KnownBackbone(name, "", ""), revision or (known and known.revision))
+        source = _fetch(
+            name, known or KnownBackbone(name, "", ""), revision or (known.revision if known else None)
+        )
     else:
         raise UnknownBackboneError(
             f"{name}: no folder lies there and no backbone has this name; give a folder in the layout of "
@@ -96,6 +98,15 @@ def locate(name_or_folder: str | os.PathLike[str], revision: str | None = None) 
 def weight_files(folder: Path) -> list[Path]:
     """List the safetensors files of a model, one or several shards, sorted."""
     return sorted({*folder.glob("model.safetensors"), *folder.glob("model-*-of-*.safetensors")})
+
+
+def _is_hub_id(name_or_folder: str | os.PathLike[str]) -> bool:
+    """Tell an explicit Hub id from a path with a typing error, which must not reach the network."""
+    return (
+        isinstance(name_or_folder, str)
+        and _HUB_ID.fullmatch(name_or_folder) is not None
+        and not Path(name_or_folder).parent.is_dir()
+    )
 
 
 def _fetch(name: str, known: KnownBackbone, revision: str | None) -> Source:
@@ -130,10 +141,10 @@ def _require_safe_weights(source: Source) -> None:
     pickles = sorted(path.name for pattern in _PICKLES for path in source.folder.glob(pattern))
     if pickles:
         raise UnsafeWeightsError(
-            f"{source.name}: the weights are there only as a pickle ({pickles[0]}), which may run code when it "
-            "is read; convert it to model.safetensors where you trust its origin"
+            f"{source.name}: the weights are there only as a pickle ({pickles[0]}), which may run code when "
+            "it is read; convert it to model.safetensors where you trust its origin"
         )
     raise IncompleteBackboneError(
-        f"{source.name}: no model.safetensors in {source.folder}; repositories that hold only pickles are not "
-        "read, on the Hub another revision may have safetensors (see its pull requests by the conversion bot)"
+        f"{source.name}: no model.safetensors in {source.folder}; pickles are never read, but on the Hub "
+        "another revision may have safetensors (look for a pull request by the conversion bot)"
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from foveal.errors import MissingPartError
 from foveal.lab.backbones.base import Backbone
 from foveal.lab.backbones.card import BackboneCard
-from foveal.lab.backbones.families import TextFamily
+from foveal.lab.backbones.families import TEXT_TOWER, TextFamily
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class TextBackbone(Backbone):
         logit_scale: float | None = None,
         logit_bias: float | None = None,
     ) -> None:
-        super().__init__(model, text_core(model), "final_layer_norm", card)
+        super().__init__(model, TEXT_TOWER, "final_layer_norm", card)
         self._family = family
         self._tokenizer = tokenizer
         self.logit_scale = logit_scale
@@ -116,7 +116,7 @@ class TextBackbone(Backbone):
             features: (..., width).
 
         Returns:
-            (..., width of the shared space), not scaled to length 1; of pooled vectors CLIP's ``text_embeds``.
+            (..., width of the shared space), not scaled to length 1; CLIP's ``text_embeds`` if pooled.
 
         Raises:
             MissingPartError: the projection is not in the folder.
@@ -131,9 +131,3 @@ class TextBackbone(Backbone):
     def forward(self, texts: str | Sequence[str] | TextBatch) -> Tensor:
         """Texts to embeddings in the space shared with images, not scaled to length 1."""
         return self.project(self.encode(texts).pooled)
-
-
-def text_core(model: nn.Module) -> nn.Module:
-    """Find the text encoder within a model."""
-    core: nn.Module = getattr(model, "text_model", model)
-    return core

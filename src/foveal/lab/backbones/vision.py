@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from foveal.errors import MissingPartError, UnsupportedArchitectureError
 from foveal.lab.backbones.base import Backbone
 from foveal.lab.backbones.card import BackboneCard
-from foveal.lab.backbones.families import VisionFamily
+from foveal.lab.backbones.families import VISION_TOWER, VisionFamily
 from foveal.lab.backbones.preprocessing import Preprocessing, Size
 
 Grid = tuple[int, int]
@@ -26,9 +26,9 @@ class VisionBackbone(Backbone):
     """Tokens of every layer, pooled and projected embeddings of a pretrained vision transformer.
 
     ``embed``, ``run_block`` and ``finish`` are the steps of the model's own forward pass. Tokens are
-    (batch, ``prefix_tokens`` + patches, ``width``): CLS and registers first (none in SigLIP), then the patches row
-    by row. Pixels are normalised floats (batch, 3, height, width) of the native size, or of any other size
-    that is a multiple of the patch: position embeddings are then interpolated as the model's makers do.
+    (batch, ``prefix_tokens`` + patches, ``width``): CLS and registers first (none in SigLIP), then the
+    patches row by row. Pixels are normalised floats (batch, 3, height, width) of the native size, or of any
+    other size that is a multiple of the patch: positions are then interpolated as the model's makers do.
 
     Args:
         model: model of ``transformers`` with the weights loaded.
@@ -43,7 +43,7 @@ class VisionBackbone(Backbone):
     def __init__(
         self, model: nn.Module, family: VisionFamily, preprocessing: Preprocessing, card: BackboneCard
     ) -> None:
-        super().__init__(model, vision_core(model), family.norm, card)
+        super().__init__(model, VISION_TOWER, family.norm, card)
         self._family = family
         self._mask_argument = "attention_mask" in inspect.signature(self.blocks[0].forward).parameters
         self.preprocessing = preprocessing
@@ -83,8 +83,8 @@ class VisionBackbone(Backbone):
         native = (height, width) == self.native_size
         if not native and (height % self.patch or width % self.patch):
             raise ValueError(
-                f"{self.card.name} takes {self.native_size[0]} x {self.native_size[1]} pixels or multiples of "
-                f"its patch of {self.patch}, not {height} x {width}"
+                f"{self.card.name} takes {self.native_size[0]} x {self.native_size[1]} pixels or multiples "
+                f"of its patch of {self.patch}, not {height} x {width}"
             )
         return self._family.embed(self.core, pixels.to(self.dtype), not native)
 
@@ -102,8 +102,7 @@ class VisionBackbone(Backbone):
         """
         arguments: dict[str, Any] = {"attention_mask": None} if self._mask_argument else {}
         if self._family.rotary:
-            rotary = self._rotary(tokens, grid)
-            arguments["position_embeddings"] = rotary
+            arguments["position_embeddings"] = self._rotary(tokens, grid)
         output: Tensor = self.blocks[index](tokens, **arguments)
         return output
 
@@ -193,12 +192,6 @@ class VisionBackbone(Backbone):
         shape = (1, 1, rows * self.patch, columns * self.patch)
         pixels = torch.empty((), dtype=self.dtype, device=tokens.device).expand(shape)
         return self.core.rope_embeddings(pixels)
-
-
-def vision_core(model: nn.Module) -> nn.Module:
-    """Find the image encoder within a model."""
-    core: nn.Module = getattr(model, "vision_model", model)
-    return core
 
 
 def read_patch(config: Any) -> int:

@@ -21,6 +21,7 @@ _POOLED_COMPONENTS = 256
 # Variances of principal components fall over three decades. Their square root as weight keeps the small
 # ones, which tell distortions apart, from drowning in the large ones, which tell subjects apart.
 _WHITENING = 0.5
+_NO_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ def gather_sources(plans: Sequence[ViewPlan]) -> Sources:
             (whole if plan.kind == "whole" else fragments)[source].append(row)
     series = []
     for (source, _), steps in damaged.items():
-        mild, strong = (steps[severity] for severity in sorted(steps))
+        pairs = [steps[severity] for severity in sorted(steps) if len(steps[severity]) == 2]
+        if len(pairs) < 2:  # the store ends within this series
+            continue
+        mild, strong = pairs
         series.append((source, (mild["whole"], mild["fragments"]), (strong["whole"], strong["fragments"])))
     return Sources(list(number), whole, fragments, series)
 
@@ -73,8 +77,8 @@ def build_bank(
     sources = gather_sources(read_plans(store))
     pooled = _standardised_pooled(store)
     kept = [i for i, name in enumerate(sources.names) if name not in held_out]
-    rated = np.array([i for i in kept if sources.names[i] in quality])
-    unrated = np.array([i for i in kept if sources.names[i] not in quality])
+    rated = np.array([i for i in kept if sources.names[i] in quality], np.int64)
+    unrated = np.array([i for i in kept if sources.names[i] not in quality], np.int64)
     names = [sources.names[i] for i in rated]
     draws = [
         (pooled[[sources.whole[i][w] for i in rated]], pooled[[sources.fragments[i][f] for i in rated]])
@@ -146,7 +150,9 @@ def _principal(pooled: Features, kept: NDArray[np.int64], sources: Sources) -> F
     rows = np.concatenate([[*sources.whole[i], *sources.fragments[i]] for i in kept])
     sample = pooled[rows[:: max(1, len(rows) // 20_000)]]
     values, vectors = np.linalg.eigh(np.cov(sample, rowvar=False))
-    values, vectors = values[::-1][:_POOLED_COMPONENTS], vectors[:, ::-1][:, :_POOLED_COMPONENTS]
+    # Components beyond the rank of the sample have no variance to divide by.
+    count = min(_POOLED_COMPONENTS, int(np.count_nonzero(values > _NO_VARIANCE * values[-1])))
+    values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
     projected = pooled @ vectors.astype(np.float32)
     scale = values**_WHITENING
     # Unit mean square over all components, so that the loss starts near 1 whatever the teacher.

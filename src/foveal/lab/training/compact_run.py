@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from foveal import load
-from foveal.artifact.card import Card, ViewSpec
+from foveal.artifact.card import Card, SideRange, ViewSpec
 from foveal.artifact.file import SUFFIX, read_artifact, write_artifact
 from foveal.assessment import Assessment
 from foveal.evaluation.correlation import plcc, srcc
@@ -220,16 +220,11 @@ def train_network(places: Places, recipe: dict[str, Any], train: Ratings, split:
 
 def make_artifact(places: Places, recipe: dict[str, Any], train: Ratings, split: dict[str, Any]) -> None:
     """Stage ``head``: int8 trunk, head on its features, calibration, artifact with validation figures."""
-    network = CompactNet(network_config(recipe))
-    load_network(places.work / "distill", network)
     quality = rated_quality(train)
     held_out = {f"{RATED}/{name}" for name in split["validation"]}
     sources = gather_sources(read_plans(places.store))
-    pixels = open_pixels(places.store)
     _, seen = assessor_rows(sources, set(quality) - held_out)
-    chosen = np.random.default_rng(recipe["seed"]).choice(len(seen), recipe["int8_images"], replace=False)
-    trunk = export_trunk(network, pixels, [seen[i] for i in sorted(chosen)])
-    features = compute_features(trunk, pixels, 2 * sum(network.config.widths[1:]))
+    trunk, features = _trunk_features(places, recipe, seen)
     names, rows = assessor_rows(sources, held_out)
     rated = np.array([quality[name] for name in names], np.float32)
     data = head_data(sources, features, quality, held_out)
@@ -238,15 +233,34 @@ def make_artifact(places: Places, recipe: dict[str, Any], train: Ratings, split:
         "BIQ2021 validation SRCC": round(srcc(predicted, rated), 4),
         "BIQ2021 validation PLCC": round(plcc(predicted, rated), 4),
     }
+    fields = dict(recipe["card"])
     card = Card(
-        **recipe["card"],
+        trained_on=SideRange(**fields.pop("trained_on")),
         views={name: ViewSpec(name) for name in INPUTS},
         calibration=calibration,
         measured=measured,
+        **fields,
     )
     artifact = to_artifact(assemble(trunk, head), card)
     write_artifact(artifact_path(places, recipe), artifact, store_float16=True)
     print(json.dumps(measured | {"factor": calibration.factor}))
+
+
+def _trunk_features(
+    places: Places, recipe: dict[str, Any], seen: Sequence[tuple[int, int]]
+) -> tuple[bytes, NDArray[np.float32]]:
+    """The int8 trunk and its features of every view; made once, so that heads can be tried in seconds."""
+    trunk_path, features_path = places.work / "trunk.onnx", places.work / "features.npy"
+    if not features_path.exists():
+        network = CompactNet(network_config(recipe))
+        load_network(places.work / "distill", network)
+        pixels = open_pixels(places.store)
+        generator = np.random.default_rng(recipe["int8"]["seed"])
+        chosen = generator.choice(len(seen), recipe["int8"]["images"], replace=False)
+        trunk_path.write_bytes(export_trunk(network, pixels, [seen[i] for i in sorted(chosen)]))
+        width = 2 * sum(network.config.widths[1:])
+        np.save(features_path, compute_features(trunk_path.read_bytes(), pixels, width))
+    return trunk_path.read_bytes(), np.load(features_path)
 
 
 def test_artifact(places: Places, recipe: dict[str, Any], test: Ratings) -> None:
@@ -276,7 +290,8 @@ def artifact_path(places: Places, recipe: dict[str, Any]) -> Path:
 
 def network_config(recipe: dict[str, Any]) -> CompactConfig:
     """Shape of the network from the recipe's table."""
-    return CompactConfig(tuple(recipe["network"]["widths"]), tuple(recipe["network"]["depths"]))
+    shape = recipe["network"]
+    return CompactConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in shape.items()})
 
 
 def rated_quality(train: Ratings) -> dict[str, float]:

@@ -8,10 +8,8 @@ ratings of single photographs do not teach: a damaged copy must score below its 
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foveal.lab.models.compact import CompactNet, pool_maps
+from foveal.lab.training.loss_log import LossLog
 from foveal.lab.training.optimizers import Muon, split_parameters
 
 
@@ -211,7 +210,7 @@ def distill(
     )
     first = _resume(folder, student, muon, adam)
     run = torch.compile(student) if compiled else student
-    log = _Log(folder / "log.csv", config.log_every)
+    log = LossLog(folder / "log.csv", config.log_every, first)
     for step, (views, targets, series) in enumerate(_batches(bank, config, first), start=first):
         for optimizer, rate in ((muon, config.muon_lr), (adam, config.adam_lr)):
             for group in optimizer.param_groups:
@@ -269,30 +268,6 @@ def _resume(folder: Path, student: nn.Module, muon: Muon, adam: torch.optim.Opti
     muon.load_state_dict(state["muon"])
     adam.load_state_dict(state["adam"])
     return int(state["step"])
-
-
-class _Log:
-    """Means of the losses, a row every so many steps."""
-
-    def __init__(self, path: Path, every: int) -> None:
-        self._path, self._every = path, every
-        self._sums: dict[str, float] = {}
-        self._began = time.monotonic()
-
-    def add(self, step: int, parts: dict[str, Tensor]) -> None:
-        """Count the losses of a step in, and write a row when it is time."""
-        for name, part in parts.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(part.detach())
-        if step % self._every:
-            return
-        new = not self._path.exists()
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["step", *parts, "seconds"])
-            means = [f"{total / self._every:.4f}" for total in self._sums.values()]
-            writer.writerow([step, *means, f"{time.monotonic() - self._began:.0f}"])
-        self._sums = {}
 
 
 def _descend(total: Tensor, step: int, optimizers: Sequence[torch.optim.Optimizer]) -> None:

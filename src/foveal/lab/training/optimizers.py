@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 # Coefficients of the quintic Newton-Schulz iteration given by the authors: steep at zero, so that five
-# steps bring all singular values into about [0.7, 1.2].
+# steps bring all singular values above 0.2 % of the matrix's norm into [0.68, 1.21]; smaller ones fall short.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
@@ -35,7 +35,8 @@ class Muon(Optimizer):
 
     Args:
         params: matrices or convolution kernels.
-        lr: size of a step; the update of every matrix has unit spectral norm before it.
+        lr: size of a step. The spectral norm of a step is about ``lr``, times the square root of rows over
+            columns where a matrix is taller than wide.
         momentum: decay of the Nesterov momentum.
         weight_decay: decoupled, times ``lr``.
     """

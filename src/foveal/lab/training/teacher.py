@@ -15,7 +15,7 @@ from foveal.lab.training.inference import OrderedInference
 from foveal.runtime.openvino_engine import import_openvino
 
 LAYERS = (2, 4, 6, 8, 10, 12)
-"""Layers read, counted after the embedding: every second one of a ViT-Tiny ."""
+"""Layers read, counted after the embedding: every second one of a ViT-Tiny."""
 
 
 class _Tokens(torch.nn.Module):
@@ -27,10 +27,11 @@ class _Tokens(torch.nn.Module):
         self.std: torch.Tensor
         from transformers import ViTImageProcessor, ViTModel
 
-        processor = ViTImageProcessor.from_pretrained(folder)
+        processor = ViTImageProcessor.from_pretrained(folder, local_files_only=True)
         self.register_buffer("mean", torch.tensor(processor.image_mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(processor.image_std).view(1, 3, 1, 1) * 255)
-        self.vit = ViTModel.from_pretrained(folder, add_pooling_layer=False).eval()
+        vit = ViTModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True)
+        self.vit = vit.eval()
         self.layers = tuple(layers)
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
