@@ -35,27 +35,28 @@ from foveal.runtime import make_engine
 Pixels = NDArray[np.uint8]
 Views = dict[str, Pixels]
 OUTPUTS = ("quality", "spread")
-FEATURES = 2 * (16 + 32 + 32)
+FEATURES = 2 * (8 + 16 + 16)
 
 
-def settle(network: nn.Module, *inputs: NDArray[np.generic]) -> None:
-    """Bring a fresh network to where training would: norms fit their inputs, branches are open."""
-    torch.manual_seed(1)
-    for part in network.modules():
-        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
-            nn.init.uniform_(part.weight, 0.5, 1.5)
-            nn.init.uniform_(part.bias, -0.2, 0.2)
-            part.momentum = 1.0
-    with torch.no_grad():
-        network.train()(*(torch.from_numpy(batch) for batch in inputs))
+def teach(network: nn.Module, *inputs: NDArray[np.generic], steps: int = 60) -> None:
+    """Let a fresh network learn some scores by heart: they differ by more than what int8 moves them."""
+    tensors = [torch.from_numpy(batch) for batch in inputs]
+    wanted = torch.linspace(1.5, 4.5, len(tensors[0]))
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    network.train()
+    for _ in range(steps):
+        loss = nn.functional.mse_loss(network(*tensors)[0], wanted)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
     network.eval()
 
 
 @pytest.fixture(scope="module")
 def network(views: Views) -> CompactNet:
     torch.manual_seed(0)
-    network = CompactNet(CompactConfig((16, 16, 32, 32), (1, 1, 1, 1), signature=24, hidden=16))
-    settle(network, views["whole"], views["fragments"])
+    network = CompactNet(CompactConfig((8, 8, 16, 16), (1, 1, 1, 1), signature=12, hidden=8))
+    teach(network, views["whole"], views["fragments"])
     return network
 
 
@@ -108,7 +109,7 @@ def test_both_engines_give_what_torch_gives(
 ) -> None:
     outputs = make_engine(to_artifact(model, tiny_artifact.card), engine=engine, threads=2).run(views)
     expected = judge(network, views)
-    assert np.ptp(expected["quality"]) > 0.02  # the test would be empty if all images scored alike
+    assert np.ptp(expected["quality"]) > 1  # the test would be empty if all images scored alike
     for name, values in expected.items():
         np.testing.assert_allclose(outputs[name], values, atol=1e-4)
 
@@ -147,9 +148,8 @@ def test_int8_keeps_scores_close_and_stores_bytes(
     for engine in ("openvino", "onnxruntime"):
         outputs = make_engine(artifact, engine=engine, threads=1).run(views)
         for name in OUTPUTS:
-            error = np.abs(outputs[name] - expected[name])
-            assert error.max() < 0.1
-            assert np.corrcoef(outputs[name], expected[name])[0, 1] > 0.9
+            assert np.abs(outputs[name] - expected[name]).mean() < 0.15
+        assert np.corrcoef(outputs["quality"], expected["quality"])[0, 1] > 0.97
 
 
 class Sum(nn.Module):
@@ -196,8 +196,8 @@ def test_features_of_every_view_of_a_store(
     with torch.inference_mode():
         whole, fragments = PooledTrunk(network)(torch.from_numpy(pixels), torch.from_numpy(pixels))
     torch.testing.assert_close(whole, fragments, atol=1e-4, rtol=0)  # both inputs go through one trunk
-    error = (features - whole.numpy()) ** 2
-    assert 0 < error.sum() < 0.15 * whole.numpy().var(axis=0).sum() * count
+    exact = whole.numpy()
+    assert 0 < np.mean((features - exact) ** 2) < 0.1 * np.mean((exact - exact.mean(axis=0)) ** 2)
     # A view's features do not depend on the input that it came in by, or on its neighbour.
     np.testing.assert_allclose(compute_features(trunk, pixels[::-1], FEATURES)[::-1], features, atol=1e-5)
 
@@ -208,14 +208,14 @@ def test_the_whole_way_to_an_assessor(
     torch.manual_seed(2)
     features = compute_features(trunk, interleave(views), FEATURES)
     head = Head(FEATURES, HeadConfig(signature=12, hidden=8))
-    settle(head, features[::2], features[1::2])
+    teach(head, features[::2], features[1::2])
     card: Card = tiny_artifact.card
     path = tmp_path / "small.foveal.safetensors"
     write_artifact(path, to_artifact(assemble(trunk, head), card), store_float16=True)
     assert path.stat().st_size < 250_000
     with torch.inference_mode():
         quality, spread = head(torch.from_numpy(features[::2]), torch.from_numpy(features[1::2]))
-    assert quality.max() - quality.min() > 0.1
+    assert quality.max() - quality.min() > 1
     for engine in ("openvino", "onnxruntime"):
         assessor = foveal.load(path, engine=engine, threads=1)
         assert assessor.card == card

@@ -1,4 +1,4 @@
-"""Tiny random models of every family, saved as ``transformers`` saves them; tokenizers trained on the spot."""
+"""Tiny random models of every family as ``transformers`` saves them, tokenizers trained on the spot."""
 
 from __future__ import annotations
 
@@ -56,6 +56,19 @@ def _train_tokenizer() -> Any:
         special_tokens=[("<|startoftext|>", 0), ("<|endoftext|>", 1)],
     )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+
+
+def _train_siglip2_tokenizer() -> Any:
+    """The class that transformers insists on for SigLIP 2 of any shape, with its own special tokens."""
+    from tokenizers import Tokenizer, models, trainers
+    from transformers import Siglip2Tokenizer
+
+    special = ["<bos>", "<eos>", "<pad>", "<unk>", "<mask>"]
+    tokenizer = Tokenizer(models.BPE())
+    trainer = trainers.BpeTrainer(vocab_size=150, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator([text.replace(" ", "▁") for text in _TEXTS], trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    return Siglip2Tokenizer(vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]])
 
 
 def _text_config() -> dict[str, Any]:
@@ -146,7 +159,8 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], T
             model.save_pretrained(folder)
             (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR), encoding="utf-8")
             if hasattr(model, "text_model") or family == "clip-text":
-                _train_tokenizer().save_pretrained(folder)
+                train = _train_siglip2_tokenizer if family == "siglip2" else _train_tokenizer
+                train().save_pretrained(folder)
             made[family] = TinyModel(model, folder)
         return made[family]
 

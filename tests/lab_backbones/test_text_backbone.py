@@ -117,8 +117,15 @@ def test_no_text(tiny_backbone: Make) -> None:
 def test_tokenizer_is_missing(tiny_backbone: Make, tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors"):
         shutil.copy(tiny_backbone("clip").folder / name, tmp_path)
-    with pytest.raises(IncompleteBackboneError, match="tokenizer's files"):
+    with pytest.raises(IncompleteBackboneError, match=r"no tokenizer in .*tokenizer\.json"):
         load_text_backbone(tmp_path)
+
+
+def test_tokenizer_is_broken(tiny_backbone: Make, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_backbone("clip").folder, tmp_path / "clip")
+    (folder / "tokenizer.json").write_text('{"version": "1.0", "model": {}}', encoding="utf-8")
+    with pytest.raises(IncompleteBackboneError, match=r"clip: cannot be loaded"):
+        load_text_backbone(folder)
 
 
 def test_image_encoder_has_no_text(tiny_backbone: Make) -> None:

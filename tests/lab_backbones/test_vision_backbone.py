@@ -202,6 +202,15 @@ def test_only_the_layers_asked_for(tiny_backbone: Make) -> None:
             backbone.tokens(pixels, layers)
 
 
+@pytest.mark.filterwarnings("ignore")  # torch.jit is deprecated, yet what OpenVINO converts with
+@pytest.mark.parametrize("family", ["vit", "dinov3", "clip"])
+def test_can_be_traced_for_export(tiny_backbone: Make, family: str) -> None:
+    backbone = load_backbone(tiny_backbone(family).folder)
+    traced = torch.jit.trace(backbone, random_pixels())
+    other = random_pixels().flip(2)
+    torch.testing.assert_close(traced(other), backbone(other), rtol=1e-5, atol=1e-5)
+
+
 def test_state_survives_a_copy(tiny_backbone: Make) -> None:
     """Names in a state dict are those of transformers, and a deep copy steps through its own weights."""
     import copy

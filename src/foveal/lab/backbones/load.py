@@ -29,6 +29,8 @@ from foveal.lab.backbones.vision import VisionBackbone, read_native_size
 _OPTIONAL_PARTS = ("pooler", "visual_projection", "text_projection")
 _UNUSED = ("mask_token",)
 
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
+
 
 def load_backbone(name_or_folder: str | os.PathLike[str], *, revision: str | None = None) -> VisionBackbone:
     """Load a frozen vision transformer: ViT, DeiT, DINO, DINOv2, DINOv3, CLIP, SigLIP or SigLIP 2.
@@ -150,7 +152,12 @@ def _remove_missing(source: Source, model: nn.Module, missing: set[str]) -> None
 
 def _load_tokenizer(source: Source) -> Any:
     transformers = _import_transformers()
-    with _quiet(), _as_incomplete(source, "it needs the tokenizer's files beside the weights"):
+    if not any((source.folder / name).is_file() for name in _VOCABULARIES):
+        # Transformers would make up an empty tokenizer, which takes every word for the same unknown one.
+        raise IncompleteBackboneError(
+            f"{source.name}: no tokenizer in {source.folder}: none of {', '.join(_VOCABULARIES)}"
+        )
+    with _quiet(), _as_incomplete(source, "its tokenizer may need the package sentencepiece"):
         return transformers.AutoTokenizer.from_pretrained(
             source.folder, local_files_only=True, trust_remote_code=False
         )
@@ -195,12 +202,13 @@ def _import_transformers() -> Any:
 
 @contextmanager
 def _as_incomplete(source: Source, advice: str) -> Iterator[None]:
-    """Give an error of transformers our own type and the name of the source."""
-    from safetensors import SafetensorError
+    """Give an error of transformers our own type and the name of the source.
 
+    Malformed files surface as errors of any kind there; the tokenizers library raises a plain ``Exception``.
+    """
     try:
         yield
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+    except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise IncompleteBackboneError(f"{source.name}: cannot be loaded ({reason}); {advice}") from error
 
