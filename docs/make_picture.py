@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from rich.console import Console
+
 import foveal
 from foveal.cli.report import Report
 from foveal.pipeline.discover import discover
 from foveal.pipeline.rows import to_row
 from foveal.pipeline.run import score_many
 from foveal.pipeline.summary import Summary
-from rich.console import Console
 
 WIDTH = 84
 

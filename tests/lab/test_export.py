@@ -20,7 +20,7 @@ from foveal.artifact import Artifact, read_artifact, write_artifact
 from foveal.artifact.card import Card
 from foveal.imaging.degradations import degrade
 from foveal.imaging.views import fragment_view, whole_view
-from foveal.lab.export import chain, example_views, quantize, to_artifact, to_onnx
+from foveal.lab.export import chain, example_views, to_artifact, to_onnx
 from foveal.lab.models.compact import CompactConfig, CompactNet
 from foveal.lab.training.compact_export import (
     INPUTS,
@@ -88,11 +88,6 @@ def model(network: CompactNet) -> bytes:
     return to_onnx(network, example_views(2), INPUTS, OUTPUTS)
 
 
-@pytest.fixture(scope="module")
-def small_model(model: bytes, views: Views) -> bytes:
-    return quantize(model, [{name: views[name][i : i + 1] for name in INPUTS} for i in range(12)])
-
-
 @pytest.mark.parametrize("count", [1, 3])
 def test_onnx_gives_what_torch_gives(network: CompactNet, model: bytes, views: Views, count: int) -> None:
     some = {name: batch[:count] for name, batch in views.items()}
@@ -134,24 +129,6 @@ def test_no_batch_norm_is_left_behind_a_convolution(model: bytes, network: Compa
     assert convolved.isdisjoint(normed)
 
 
-def test_int8_keeps_scores_close_and_stores_bytes(
-    network: CompactNet, model: bytes, small_model: bytes, views: Views, tiny_artifact: Artifact
-) -> None:
-    artifact = to_artifact(small_model, tiny_artifact.card)
-    kernels = {tuple(v.shape) for v in artifact.weights.values() if v.ndim == 4 and v.dtype == np.int8}
-    assert kernels >= {tuple(part.weight.shape) for part in network.modules() if isinstance(part, nn.Conv2d)}
-    assert not [n for n, v in artifact.weights.items() if v.ndim == 4 and v.dtype == np.float32]
-    assert sum(v.nbytes for v in artifact.weights.values()) < 0.5 * sum(
-        v.nbytes for v in to_artifact(model, tiny_artifact.card).weights.values()
-    )
-    expected = judge(network, views)
-    for engine in ("openvino", "onnxruntime"):
-        outputs = make_engine(artifact, engine=engine, threads=1).run(views)
-        for name in OUTPUTS:
-            assert np.abs(outputs[name] - expected[name]).mean() < 0.15
-        assert np.corrcoef(outputs["quality"], expected["quality"])[0, 1] > 0.97
-
-
 class Sum(nn.Module):
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return a + 2 * b
@@ -186,6 +163,26 @@ def interleave(views: Views) -> Pixels:
     return np.stack([views["whole"], views["fragments"]], axis=1).reshape(-1, 224, 224, 3)
 
 
+def test_the_int8_trunk_stores_bytes(network: CompactNet, trunk: bytes, tiny_artifact: Artifact) -> None:
+    weights = to_artifact(trunk, tiny_artifact.card).weights.values()
+    kernels = {value.shape for value in weights if value.ndim == 4 and value.dtype == np.int8}
+    assert kernels == {part.weight.shape for part in network.modules() if isinstance(part, nn.Conv2d)}
+    assert not [value for value in weights if value.ndim == 4 and value.dtype == np.float32]
+    count = sum(part.weight.numel() for part in network.modules() if isinstance(part, nn.Conv2d))
+    assert sum(value.nbytes for value in weights) < 2 * count  # four bytes a weight before
+
+
+def test_scores_on_the_features_of_the_int8_trunk_are_close(
+    network: CompactNet, trunk: bytes, views: Views
+) -> None:
+    features = torch.from_numpy(compute_features(trunk, interleave(views), FEATURES))
+    with torch.inference_mode():
+        quality = network.judge(features[::2], features[1::2])[0].numpy()
+    expected = judge(network, views)["quality"]
+    assert 0 < np.abs(quality - expected).mean() < 0.3
+    assert np.corrcoef(quality, expected)[0, 1] > 0.9
+
+
 @pytest.mark.parametrize("count", [24, 7])
 def test_features_of_every_view_of_a_store(
     network: CompactNet, trunk: bytes, views: Views, count: int
@@ -197,7 +194,7 @@ def test_features_of_every_view_of_a_store(
         whole, fragments = PooledTrunk(network)(torch.from_numpy(pixels), torch.from_numpy(pixels))
     torch.testing.assert_close(whole, fragments, atol=1e-4, rtol=0)  # both inputs go through one trunk
     exact = whole.numpy()
-    assert 0 < np.mean((features - exact) ** 2) < 0.1 * np.mean((exact - exact.mean(axis=0)) ** 2)
+    assert 0 < np.mean((features - exact) ** 2) < 0.3 * np.mean((exact - exact.mean(axis=0)) ** 2)
     # A view's features do not depend on the input that it came in by, or on its neighbour.
     np.testing.assert_allclose(compute_features(trunk, pixels[::-1], FEATURES)[::-1], features, atol=1e-5)
 

@@ -5,8 +5,9 @@
 
 Stages, in order: ``views`` (cut views, the teacher's features), ``split`` (validation part and folds; the
 one that the shipped assessor used lies beside the recipe), ``train`` (distillation), ``head`` (int8 trunk,
-head, calibration, artifact), ``test`` (the official test set, once). Each writes into the work folder and
-reads what the one before it left; a killed ``train`` goes on from its last checkpoint.
+head, artifact), ``calibrate`` (the interval, on the validation part), ``test`` (the official test set, once).
+Each writes into the work folder and reads what the one before it left; a killed ``train`` goes on from its
+last checkpoint.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from foveal import load
 from foveal.artifact.card import Card, SideRange, ViewSpec
 from foveal.artifact.file import SUFFIX, read_artifact, write_artifact
 from foveal.assessment import Assessment
+from foveal.evaluation.conformal import calibration_factor
 from foveal.evaluation.correlation import plcc, srcc
 from foveal.evaluation.report import report
+from foveal.imaging.decode import decode
 from foveal.imaging.degradations import DEGRADATIONS
-from foveal.imaging.views import Pixels
+from foveal.imaging.views import Pixels, fragment_view, whole_view
 from foveal.lab.export import to_artifact
 from foveal.lab.models.compact import CompactConfig, CompactNet
 from foveal.lab.training.bank import FOLDS, build_bank, gather_sources
@@ -58,6 +61,7 @@ from foveal.ratings.biq2021 import read_biq2021, read_near_copies
 from foveal.ratings.near_copies import near_copy_groups
 from foveal.ratings.splits import grouped_split
 from foveal.ratings.table import Ratings
+from foveal.runtime import make_engine
 
 RATED, FREE = "biq", "extra"
 """Collections by name, as they begin the name of a source."""
@@ -229,21 +233,44 @@ def make_artifact(places: Places, recipe: dict[str, Any], train: Ratings, split:
     rated = np.array([quality[name] for name in names], np.float32)
     data = head_data(sources, features, quality, held_out)
     head, calibration, predicted = fit_and_calibrate(data, HeadConfig(**recipe["head"]), (rows, rated))
-    measured = {
-        "BIQ2021 validation SRCC": round(srcc(predicted, rated), 4),
-        "BIQ2021 validation PLCC": round(plcc(predicted, rated), 4),
-    }
+    print(f"validation views of the store: SRCC {srcc(predicted, rated):.4f}")
     fields = dict(recipe["card"])
     card = Card(
         trained_on=SideRange(**fields.pop("trained_on")),
         views={name: ViewSpec(name) for name in INPUTS},
         calibration=calibration,
-        measured=measured,
         **fields,
     )
     artifact = to_artifact(assemble(trunk, head), card)
     write_artifact(artifact_path(places, recipe), artifact, store_float16=True)
+
+
+def calibrate(places: Places, recipe: dict[str, Any], train: Ratings, split: dict[str, Any]) -> None:
+    """Stage ``calibrate``: the interval, from the validation files as the ground floor sees them."""
+    path = artifact_path(places, recipe)
+    artifact = read_artifact(path)
+    engine = make_engine(artifact)
+    file_of = {image.name: image for image in train.images}
+    names = sorted(split["validation"])
+    quality = rated_quality(train)
+    rated = np.array([quality[f"{RATED}/{name}"] for name in names])
+    outputs = [engine.run(_views(file_of[name])) for name in names]
+    predicted, spread = (np.concatenate([output[key] for output in outputs]) for key in ("quality", "spread"))
+    calibration = replace(
+        artifact.card.calibration, factor=calibration_factor(predicted, spread, rated), count=len(rated)
+    )
+    measured = {
+        "BIQ2021 validation SRCC": round(srcc(predicted, rated), 4),
+        "BIQ2021 validation PLCC": round(plcc(predicted, rated), 4),
+    }
+    card = replace(artifact.card, calibration=calibration, measured=measured)
+    write_artifact(path, replace(artifact, card=card), store_float16=True)
     print(json.dumps(measured | {"factor": calibration.factor}))
+
+
+def _views(image: Path) -> dict[str, Pixels]:
+    pixels = decode(image).pixels
+    return {"whole": whole_view(pixels)[None], "fragments": fragment_view(pixels)[None]}
 
 
 def _trunk_features(
@@ -306,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("recipe", type=Path)
-    parser.add_argument("stage", choices=("views", "split", "train", "head", "test"))
+    parser.add_argument("stage", choices=("views", "split", "train", "head", "calibrate", "test"))
     for place, what in _PLACES.items():
         parser.add_argument(f"--{place}", type=Path, required=True, help=what)
     options = vars(parser.parse_args(arguments))
@@ -326,7 +353,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         test_artifact(places, recipe, ratings.part("test"))
     else:
         split = json.loads(split_path.read_text(encoding="utf-8"))
-        (train_network if stage == "train" else make_artifact)(places, recipe, train, split)
+        stages = {"train": train_network, "head": make_artifact, "calibrate": calibrate}
+        stages[stage](places, recipe, train, split)
 
 
 if __name__ == "__main__":
