@@ -1,7 +1,7 @@
 """The whole way to the shipped compact assessor, stage by stage, from a recipe.
 
     python -m foveal.lab.training.compact_run recipes/foveal-compact.toml STAGE --biq2021 DIR --images DIR
-        --photographs DIR --teacher DIR --work DIR
+        --photographs DIR --neighbours CSV --teacher DIR --work DIR
 
 Stages, in order: ``views`` (cut views, the teacher's features), ``split`` (validation part and folds; the
 one that the shipped assessor used lies beside the recipe), ``train`` (distillation), ``head`` (int8 trunk,
@@ -278,7 +278,8 @@ def _trunk_features(
 ) -> tuple[bytes, NDArray[np.float32]]:
     """The int8 trunk and its features of every view; made once, so that heads can be tried in seconds."""
     trunk_path, features_path = places.work / "trunk.onnx", places.work / "features.npy"
-    if not features_path.exists():
+    trained = (places.work / "distill" / "checkpoint.pt").stat().st_mtime
+    if not features_path.exists() or features_path.stat().st_mtime < trained:
         network = CompactNet(network_config(recipe))
         load_network(places.work / "distill", network)
         pixels = open_pixels(places.store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ class TokenTeacher:
         openvino = import_openvino()
         module = _Tokens(folder, layers)
         example = torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8)
-        model: Any = openvino.convert_model(module, example_input=example)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer's, about checks of sizes that are fixed here
+            model: Any = openvino.convert_model(module, example_input=example)
         model.reshape([1, SIDE, SIDE, 3])
         if calibration is not None:
             import nncf
