@@ -14,7 +14,6 @@ import foveal
 from foveal.assessor import Assessor
 from foveal.errors import FovealError
 from foveal.evaluation.tables import Table
-from foveal.imaging.views import GRID, Pixels, fragment_view, whole_view
 from foveal.pipeline.discover import discover
 from foveal.runtime.engine import available_cpus
 from foveal.weights import available
@@ -78,16 +77,6 @@ def shared_data(name: str) -> Path:
     """Where a data set lies by default: in ``FOVEAL_SHARED``, or in ``shared`` beside the repository."""
     shared = os.environ.get("FOVEAL_SHARED")
     return (Path(shared) if shared else REPOSITORY.parent / "shared") / "data" / name
-
-
-def cut_views(pixels: Pixels, assessor: Assessor) -> dict[str, Pixels]:
-    """The views that an assessor looks at, by input name."""
-    return {
-        name: whole_view(pixels, spec.side)
-        if spec.kind == "whole"
-        else fragment_view(pixels, cell=spec.side // GRID)
-        for name, spec in assessor.card.views.items()
-    }
 
 
 def show(table: Table, notes: Sequence[str] = (), *, markdown: bool) -> None:

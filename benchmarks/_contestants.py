@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from _common import cut_views, load
+from _common import load
 from _race import Contestant, exhaust, on_threads, taken
 from foveal.artifact.file import read_artifact
-from foveal.assessor import Assessor
+from foveal.assessor import Assessor, cut_views
 from foveal.imaging.decode import decode
 from foveal.imaging.views import Pixels
 from foveal.runtime.engine import available_cpus
@@ -99,7 +99,7 @@ def end_to_end(name: str, assessor: Assessor, files: Sequence[str]) -> Contestan
 
 def _views_only(assessor: Assessor, pixels: Sequence[Pixels], threads: int) -> Contestant:
     def cut_all(count: int) -> None:
-        on_threads(lambda image: cut_views(image, assessor), taken(pixels, count), threads)
+        on_threads(lambda image: cut_views(image, assessor.card.views), taken(pixels, count), threads)
 
     return Contestant(VIEWS, threads, cut_all)
 
@@ -107,7 +107,8 @@ def _views_only(assessor: Assessor, pixels: Sequence[Pixels], threads: int) -> C
 def _engine_only(name: str, assessor: Assessor, pixels: Sequence[Pixels]) -> Contestant:
     engine = assessor.engine
     batches = [
-        {key: view[np.newaxis] for key, view in cut_views(image, assessor).items()} for image in pixels
+        {key: view[np.newaxis] for key, view in cut_views(image, assessor.card.views).items()}
+        for image in pixels
     ]
 
     def run_all(count: int) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from _race import Contestant, taken
 from foveal.imaging.decode import decode
-from foveal.imaging.views import SIDE, Pixels, fragment_view, whole_view
+from foveal.imaging.views import SIDE, Pixels, content_offsets, fragment_view, whole_view
 from foveal.lab.models.compact import CompactConfig, CompactNet
 from foveal.lab.training.compact_export import PooledTrunk
 from foveal.lab.training.head import Head, HeadConfig
@@ -107,4 +107,5 @@ def _open_and_cut(file: str) -> Views:
 
 
 def _cut(pixels: Pixels) -> Views:
-    return whole_view(pixels), fragment_view(pixels)
+    whole = whole_view(pixels)
+    return whole, fragment_view(pixels, content_offsets(whole))

@@ -18,7 +18,7 @@ import foveal
 from foveal import assessor as assessor_module
 from foveal.artifact import Artifact, SideRange
 from foveal.assessment import Assessment, Failure
-from foveal.assessor import Assessor
+from foveal.assessor import Assessor, cut_views
 from foveal.errors import (
     CorruptImageError,
     FovealError,
@@ -28,6 +28,7 @@ from foveal.errors import (
     TooManyPixelsError,
 )
 from foveal.imaging.limits import Limits
+from foveal.imaging.views import Pixels, fragment_view, whole_view
 from foveal.runtime import Engine, make_engine
 
 Photo = NDArray[np.uint8]
@@ -303,3 +304,10 @@ def test_describes_itself(assessor: Assessor, tiny_artifact: Artifact) -> None:
     assert assessor.card == tiny_artifact.card
     assert assessor.engine.threads == 2
     assert repr(assessor) == "Assessor(tiny@0.0.1, openvino on cpu)"
+
+
+def test_views_are_those_that_the_functions_cut(tiny_artifact: Artifact, photo: Pixels) -> None:
+    views = cut_views(photo, tiny_artifact.card.views)
+    assert set(views) == {"whole", "fragments"}
+    np.testing.assert_array_equal(views["whole"], whole_view(photo))
+    np.testing.assert_array_equal(views["fragments"], fragment_view(photo))

@@ -166,7 +166,7 @@ class Assessor:
             if not name or error.source == name:
                 raise
             raise type(error)(name, error.reason, error.advice) from error
-        views = _cut_views(decoded.pixels, self._card.views)
+        views = cut_views(decoded.pixels, self._card.views)
         height, width = decoded.pixels.shape[:2]
         warnings = (*decoded.warnings, *_size_warnings(height, width, self._card.trained_on))
         return _Prepared(name or _own_name(image), views, warnings)
@@ -201,7 +201,16 @@ def _own_name(image: Any) -> str | None:
     return None if has_only_kind else name
 
 
-def _cut_views(pixels: Pixels, specs: Mapping[str, ViewSpec]) -> dict[str, Pixels]:
+def cut_views(pixels: Pixels, specs: Mapping[str, ViewSpec]) -> dict[str, Pixels]:
+    """Cut the views that a card asks for.
+
+    Args:
+        pixels: uint8 (height, width, 3).
+        specs: kind and side of each view by input name.
+
+    Returns:
+        uint8 (side, side, 3) by input name.
+    """
     # The fragments' offsets come from the whole view: it is resized once for both.
     whole = whole_view(pixels)
     offsets = content_offsets(whole)

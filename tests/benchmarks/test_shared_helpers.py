@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 import _common
-import foveal
 import speed
 from _race import Contestant
 from foveal.errors import UnknownModelError
@@ -58,15 +57,6 @@ def test_show_prints_table_and_notes(capsys, markdown):
     assert "1.500" in shown
     assert "on paper" in shown
     assert shown.startswith("|") == markdown
-
-
-def test_views_are_those_of_the_card(tiny_model_path, photo):
-    assessor = foveal.load(tiny_model_path)
-    views = _common.cut_views(photo, assessor)
-    assert {name: view.shape for name, view in views.items()} == {
-        "whole": (224, 224, 3),
-        "fragments": (224, 224, 3),
-    }
 
 
 def test_rate_rows_show_median_and_extremes():

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch._dynamo  # the first optimizer would import it, which takes long: here no test's time runs
 from numpy.typing import NDArray
 
 from foveal.imaging.views import SIDE

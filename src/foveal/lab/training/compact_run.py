@@ -318,8 +318,10 @@ def artifact_path(places: Places, recipe: dict[str, Any]) -> Path:
 
 def network_config(recipe: dict[str, Any]) -> CompactConfig:
     """Shape of the network from the recipe's table."""
-    shape = recipe["network"]
-    return CompactConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in shape.items()})
+    shape: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in recipe["network"].items()
+    }
+    return CompactConfig(**shape)
 
 
 def rated_quality(train: Ratings) -> dict[str, float]:
