@@ -242,3 +242,14 @@ def test_an_fp32_network_gives_the_same_quality_through_the_assessor(
     for photo in photos[:4]:
         single = {"whole": whole_view(photo)[None].copy(), "fragments": fragment_view(photo)[None]}
         assert assessor(photo).quality == pytest.approx(float(judge(network, single)["quality"][0]), abs=1e-4)
+
+
+def test_an_artifact_holds_no_paths_of_the_machine_that_made_it(
+    model: bytes, tiny_artifact: Artifact
+) -> None:
+    here = str(Path(foveal.__file__).parents[1]).encode()
+    assert here in model  # the exporter notes where each node comes from
+    artifact = to_artifact(model, tiny_artifact.card)
+    assert here not in artifact.graph
+    assert b"site-packages" not in artifact.graph
+    onnx.checker.check_model(onnx.load_from_string(artifact.model_bytes()))

@@ -109,6 +109,25 @@ def chain(first: bytes, second: bytes) -> bytes:
 
 
 def to_artifact(model: bytes, card: Card) -> Artifact:
-    """Take the weights out of an ONNX model and put the card beside them."""
-    graph, weights = detach_initializers(model)
+    """Take the weights out of an ONNX model and put the card beside them; exporter's notes are left out."""
+    graph, weights = detach_initializers(without_notes(model))
     return Artifact(card=card, graph=graph, weights=weights)
+
+
+def without_notes(model: bytes) -> bytes:
+    """The model without what its exporter noted: stack traces with paths of the machine, and docstrings."""
+    import onnx
+
+    proto = onnx.load_from_string(model)
+    for message in (proto, proto.graph):
+        message.ClearField("doc_string")
+        message.ClearField("metadata_props")
+    for messages in (proto.graph.node, proto.graph.value_info, proto.graph.initializer):
+        for message in messages:
+            message.ClearField("doc_string")
+            message.ClearField("metadata_props")
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.ClearField("doc_string")
+        value.ClearField("metadata_props")
+    serialized: bytes = proto.SerializeToString()
+    return serialized
