@@ -44,7 +44,8 @@ def test_every_image_is_planned_with_its_views(rated: int, free: int, series: in
     # The same recipe plans the same views, in any environment; fewer views are the first of them.
     assert plan_views(names, photographs, recipe) == plans
     assert plan_views(names, photographs, recipe | {"most_views": 17}) == plans[:17]
-    assert plan_views(names, photographs, recipe | {"seed": seed + 1}) != plans
+    if free + series:  # a few images alone may come in the same order by chance
+        assert plan_views(names, photographs, recipe | {"seed": seed + 1}) != plans
 
 
 def test_photographs_are_found_pattern_by_pattern(tmp_path: Path) -> None:
