@@ -16,7 +16,7 @@ from foveal.artifact.file import Artifact
 from foveal.assessment import HIGHEST, LOWEST, Assessment, Failure, Interval
 from foveal.errors import CorruptImageError, FovealError, ImageError
 from foveal.imaging.decode import Limits, decode, name_of
-from foveal.imaging.views import GRID, Pixels, content_offsets, fragment_view, whole_view
+from foveal.imaging.views import GRID, Pixels, content_offsets, crop_view, fragment_view, whole_view
 from foveal.runtime.engine import Engine
 from foveal.runtime.ordered import ordered_map
 
@@ -201,23 +201,26 @@ def _own_name(image: Any) -> str | None:
     return None if has_only_kind else name
 
 
-def cut_views(pixels: Pixels, specs: Mapping[str, ViewSpec]) -> dict[str, Pixels]:
+def cut_views(pixels: Pixels, specs: Mapping[str, ViewSpec], *, draw: int = 0) -> dict[str, Pixels]:
     """Cut the views that a card asks for.
 
     Args:
         pixels: uint8 (height, width, 3).
         specs: kind and side of each view by input name.
+        draw: added to the draws of all fragments, for averages over several.
 
     Returns:
         uint8 (side, side, 3) by input name.
     """
-    # The fragments' offsets come from the whole view: it is resized once for both.
+    # The fragments' offsets come from the whole view: it is resized once for all.
     whole = whole_view(pixels)
-    offsets = content_offsets(whole)
 
     def cut(spec: ViewSpec) -> Pixels:
         if spec.kind == "fragments":
+            offsets = content_offsets(whole, draw=draw + spec.draw)
             return fragment_view(pixels, offsets, cell=spec.side // GRID)
+        if spec.kind == "crop":
+            return crop_view(pixels, side=spec.side)
         return whole if spec.side == len(whole) else whole_view(pixels, spec.side)
 
     return {name: cut(spec) for name, spec in specs.items()}

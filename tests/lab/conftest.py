@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 import torch
 import torch._dynamo  # the first optimizer would import it, which takes long: here no test's time runs
 from numpy.typing import NDArray
+from PIL import Image
 
 from foveal.imaging.views import SIDE
 from foveal.lab.models.compact import CompactConfig
 from foveal.lab.training.view_store import ViewPlan, open_pixels, write_plans
+from foveal.ratings.table import DatasetCard, Ratings
 
 COMPONENTS = 5
 
@@ -99,3 +102,51 @@ def _save_vit(folder: Path, *, hidden: int, layers: int) -> None:
 def save_vit() -> Callable[..., None]:
     """Saves a random ViT in the layout of transformers: ``save_vit(folder, hidden=..., layers=...)``."""
     return _save_vit
+
+
+@pytest.fixture(scope="session")
+def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random ViT as ``transformers`` saves it: 7 x 7 patches of 16 pixels, width 24, depth 3."""
+    from transformers import ViTConfig, ViTModel
+
+    folder = tmp_path_factory.mktemp("tiny-vit")
+    torch.manual_seed(3)
+    config = ViTConfig(
+        hidden_size=24,
+        num_hidden_layers=3,
+        num_attention_heads=3,
+        intermediate_size=48,
+        image_size=112,
+        patch_size=16,
+    )
+    ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
+    processor = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "do_normalize": True,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "size": {"height": 112, "width": 112},
+        "resample": 2,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rated_pictures(tmp_path_factory: pytest.TempPathFactory) -> Ratings:
+    """Forty pictures whose rating (0 to 10, higher is better) falls with their noise; on disk as PNG."""
+    folder = tmp_path_factory.mktemp("rated")
+    generator = np.random.default_rng(8)
+    noise = generator.uniform(0, 60, 40)
+    paths = []
+    for number, deviation in enumerate(noise):
+        down, right = np.mgrid[0:130, 0:150] / 60
+        smooth = 128 + 60 * np.sin(3 * down + number)[..., None] * np.cos(2 * right[..., None] + np.arange(3))
+        picture = np.clip(smooth + generator.normal(0, deviation, smooth.shape), 0, 255).astype(np.uint8)
+        paths.append(folder / f"picture {number}.png")
+        Image.fromarray(picture).save(paths[-1])
+    card = DatasetCard("pictures", 0, 10)
+    return Ratings(card=card, images=tuple(paths), scores={"quality": 10 - noise / 6})

@@ -44,8 +44,14 @@ def test_every_image_is_planned_with_its_views(rated: int, free: int, series: in
     # The same recipe plans the same views, in any environment; fewer views are the first of them.
     assert plan_views(names, photographs, recipe) == plans
     assert plan_views(names, photographs, recipe | {"most_views": 17}) == plans[:17]
-    if free + series:  # a few images alone may come in the same order by chance
-        assert plan_views(names, photographs, recipe | {"seed": seed + 1}) != plans
+
+
+def test_the_seed_decides_on_order_and_series() -> None:
+    names = [f"ss01 ({number}).jpg" for number in range(30)]
+    plans = [plan_views(names, [], {"seed": seed, "rated_series": 5, "most_views": 10**6}) for seed in (1, 2)]
+    assert plans[0] != plans[1]
+    assert {plan for plan in plans[0] if not plan.degradation} == {p for p in plans[1] if not p.degradation}
+    assert {plan for plan in plans[0] if plan.degradation} != {p for p in plans[1] if p.degradation}
 
 
 def test_photographs_are_found_pattern_by_pattern(tmp_path: Path) -> None:

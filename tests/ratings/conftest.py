@@ -1,12 +1,20 @@
-"""A fixture for ratings: a miniature BIQ2021 with every trap of the real one."""
+"""Fixtures for ratings: a miniature BIQ2021 with every trap of the real one, and a writer of any table."""
 
 from __future__ import annotations
 
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+
+Columns = Mapping[str, Sequence[object]]
 
 TRAIN_ROWS = [
     ("ss03 (3753).jpg", "0.8471"),
@@ -31,3 +39,32 @@ def mini_biq2021(tmp_path: Path) -> Path:
         pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
         Image.fromarray(pixels).save(folder / "Images" / on_disk, "JPEG")
     return folder
+
+
+def _write_table(path: Path, columns: Columns) -> Path:
+    """Write columns in the format that the suffix says, each value in the format's own type."""
+    rows = list(zip(*columns.values(), strict=True))
+    match path.suffix:
+        case ".csv" | ".tsv" as suffix:
+            with path.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file, delimiter="," if suffix == ".csv" else "\t").writerows([[*columns], *rows])
+        case ".jsonl":
+            lines = (json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) for row in rows)
+            path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        case ".parquet":
+            pq.write_table(pa.table({name: pa.array(cells) for name, cells in columns.items()}), path)
+        case ".xlsx":
+            book = openpyxl.Workbook()
+            for row, cells in enumerate([tuple(columns), *rows], start=1):
+                for column, value in enumerate(cells, start=1):
+                    cell = book.active.cell(row, column, value)
+                    if isinstance(value, str):
+                        cell.data_type = "s"  # or openpyxl would take '=a' for a formula
+            book.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_table() -> Callable[[Path, Columns], Path]:
+    """Writes a table: ``write_table(path, {heading: values})``; returns the path."""
+    return _write_table

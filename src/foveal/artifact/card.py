@@ -13,9 +13,10 @@ from foveal.assessment import HIGHEST, LOWEST
 from foveal.imaging.views import GRID, SIDE
 
 DIRECTION = "higher is better"
-VIEW_KINDS = ("whole", "fragments")
+VIEW_KINDS = ("whole", "fragments", "crop")
 _T = TypeVar("_T")
 _LARGEST_VIEW = 4096
+_MOST_DRAWS = 1000
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -24,12 +25,15 @@ class ViewSpec:
     """What one input of the graph is fed with.
 
     Attributes:
-        kind: ``whole`` (the image resized) or ``fragments`` (spliced native-resolution crops).
+        kind: ``whole`` (the image resized), ``fragments`` (spliced native-resolution crops) or ``crop`` (one
+            native-resolution square from the centre).
         side: side of the square view in pixels; for fragments a multiple of the grid's 7.
+        draw: number of the draw of fragments: several inputs may look at different ones.
     """
 
     kind: str
     side: int = SIDE
+    draw: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in VIEW_KINDS:
@@ -39,6 +43,7 @@ class ViewSpec:
         _require_whole("side of a view", self.side, GRID, _LARGEST_VIEW)
         if self.kind == "fragments" and self.side % GRID:
             raise ValueError(f"side of a fragments view is {self.side}, expected a multiple of {GRID}")
+        _require_whole("draw of a view", self.draw, 0, _MOST_DRAWS)
 
 
 @dataclass(frozen=True, slots=True)

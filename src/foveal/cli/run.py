@@ -12,7 +12,10 @@ from foveal.errors import FovealError
 
 COMMANDS = {
     "score": CommandAt("foveal.cli.score:score", "Score how good images look to people."),
+    "train": CommandAt("foveal.cli.train:train", "Train an assessor on ratings of your own."),
+    "export": CommandAt("foveal.cli.export:export", "Make a trained model a file that scores without torch."),
     "models": CommandAt("foveal.cli.models:models", "List the assessors that are shipped."),
+    "evaluate": CommandAt("foveal.cli.evaluate:evaluate", "Measure how well an assessor agrees with people."),
     "completion": CommandAt(
         "foveal.cli.completion:completion", "Print a script that completes commands in a shell."
     ),

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from foveal.evaluation.correlation import Correlations, correlations
 from foveal.evaluation.pairs import checked_column
+from foveal.evaluation.parts import parts_of
 from foveal.evaluation.significance import Estimate, bootstrap_interval
 from foveal.evaluation.tables import Cell, Table
 from foveal.ratings.table import Ratings
@@ -53,25 +53,32 @@ class Report:
 
     def to_text(self) -> str:
         """Aligned columns for a terminal, three decimals."""
-        return self._shown().to_text()
+        return self.shown().to_text()
 
     def to_markdown(self) -> str:
         """A Markdown table, three decimals."""
-        return self._shown().to_markdown()
+        return self.shown().to_markdown()
 
     def to_csv(self) -> str:
         """Comma separated, full precision; ends of intervals have columns (``srcc_low_95``)."""
-        level = f"{100 * self.results[0].srcc.level:g}"
-        headings = ["part", "n"]
-        for name in _WITH_INTERVAL:
-            headings += [name, f"{name}_low_{level}", f"{name}_high_{level}"]
-        headings += ["krcc", "plcc_4", "rmse_4", "plcc_5", "rmse_5"]
-        return self._table(tuple(headings), lambda estimate: (estimate.low, estimate.high)).to_csv()
+        return self.data().to_csv()
 
-    def _shown(self) -> Table:
-        level = f"{100 * self.results[0].srcc.level:g} %"
+    def shown(self) -> Table:
+        """The table for people: an interval is one cell."""
+        level = f"{self._percent()} %"
         headings = ("part", "n", "SRCC", level, "PLCC", level, "KRCC", "PLCC-4", "RMSE-4", "PLCC-5", "RMSE-5")
         return self._table(headings, lambda estimate: (f"{estimate.low:.3f} to {estimate.high:.3f}",))
+
+    def data(self) -> Table:
+        """The table for programs: each end of an interval has a column."""
+        headings = ["part", "n"]
+        for name in _WITH_INTERVAL:
+            headings += [name, f"{name}_low_{self._percent()}", f"{name}_high_{self._percent()}"]
+        headings += ["krcc", "plcc_4", "rmse_4", "plcc_5", "rmse_5"]
+        return self._table(tuple(headings), lambda estimate: (estimate.low, estimate.high))
+
+    def _percent(self) -> str:
+        return f"{100 * self.results[0].srcc.level:g}"
 
     def _table(self, headings: tuple[str, ...], ends: Callable[[Estimate], tuple[Cell, ...]]) -> Table:
         rows: list[tuple[Cell, ...]] = []
@@ -122,8 +129,7 @@ def report(
         raise ValueError(f"{len(scores)} predicted scores for {len(ratings)} images")
     rated = ratings.quality(target)
     results = []
-    for part, chosen in _parts(ratings, leave_out).items():
-        rows = np.flatnonzero(chosen & ~np.isnan(rated))
+    for part, rows in parts_of(ratings, leave_out, target).items():
         try:
             figures = correlations(scores[rows], rated[rows])
             srcc, plcc = (
@@ -136,16 +142,3 @@ def report(
             raise ValueError(f"part {part!r} of {ratings.card.name}: {error}") from error
         results.append(PartResult(part, figures, srcc, plcc))
     return Report(tuple(results))
-
-
-def _parts(ratings: Ratings, leave_out: Collection[str]) -> dict[str, NDArray[np.bool_]]:
-    parts = {"all": np.ones(len(ratings), np.bool_)}
-    if leave_out:
-        clean = np.ones(len(ratings), np.bool_)
-        clean[ratings.indices(leave_out)] = False
-        parts["clean"] = clean
-    subsets = np.array(ratings.subsets)
-    for subset in sorted(set(ratings.subsets) - {""}):
-        # A subset may itself be called "all" or "clean".
-        parts[f"subset {subset}" if subset in parts else subset] = subsets == subset
-    return parts

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import io
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,7 +48,10 @@ def to_onnx(
         A serialized ONNX model.
     """
     network = network.eval()
+    # At every export it would say again that torchvision's operators are not there; they are not needed.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     buffer = io.BytesIO()
+    free = tuple({0: "batch"} for _ in inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program: Any = torch.onnx.export(
@@ -54,13 +59,19 @@ def to_onnx(
             example,
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_shapes=tuple({0: "batch"} for _ in inputs),
+            # The exporter wants the shapes of a forward(*views) one level deeper.
+            dynamic_shapes=(free,) if _takes_any_number(network) else free,
             opset_version=_OPSET,
             dynamo=True,
             verbose=False,
         )
     program.save(buffer)
     return buffer.getvalue()
+
+
+def _takes_any_number(network: nn.Module) -> bool:
+    kinds = [parameter.kind for parameter in inspect.signature(network.forward).parameters.values()]
+    return inspect.Parameter.VAR_POSITIONAL in kinds
 
 
 def quantize(model: bytes, calibration: Sequence[Views]) -> bytes:

@@ -5,41 +5,72 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 
 from foveal.errors import RatingsError
+from foveal.ratings.delimited import read_csv, read_jsonl, read_tsv
+from foveal.ratings.parquet import ParquetColumns
 from foveal.ratings.table import Floats, listing
+from foveal.ratings.xlsx import read_xlsx
 
 OnMissing = Literal["error", "drop"]
 """What to do about rated images that are not on disk."""
 
 
-def read_columns(path: Path) -> dict[str, list[str]]:
+READERS: Mapping[str, Callable[[Path], Mapping[str, Sequence[str]]]] = MappingProxyType(
+    {".csv": read_csv, ".tsv": read_tsv, ".parquet": ParquetColumns, ".xlsx": read_xlsx, ".jsonl": read_jsonl}
+)
+"""How each kind of table is read, by suffix."""
+
+_WITHOUT_HEADING_ROW = (".parquet", ".jsonl")
+
+
+def read_columns(path: Path, *, sheet: str | None = None) -> Mapping[str, Sequence[str]]:
     """Read a table as text, by column.
 
     Columns without a heading (rows that end in commas) are left out, as are empty rows; a byte order mark
-    and blanks around headings are taken away.
+    and blanks around headings are taken away. The same table gives the same text in each format: missing
+    values are empty, numbers are text that ``float`` reads back exactly.
 
     Args:
-        path: a file whose suffix is among :data:`READERS`.
+        path: a file whose suffix is among :data:`READERS`, in any case.
+        sheet: which sheet of a workbook; by default the first that is not hidden.
 
     Returns:
-        Heading -> cells, all columns of one length.
+        Heading -> cells, all columns of one length. Those of a Parquet file are read when asked for.
 
     Raises:
-        RatingsError: there is no such file, its format is not known, or it is malformed.
+        RatingsError: there is no such file or sheet, the format is not known or has no sheets, or the file
+            is malformed.
+        MissingExtraError: what reads this format is not installed.
     """
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise RatingsError(f"{path}: unknown kind of table; expected {', '.join(READERS)}")
+    suffix = path.suffix.lower()
     try:
-        return reader(path)
+        if suffix not in READERS:
+            path.stat()  # what is not there is missing, whatever its suffix
+            raise RatingsError(f"{path}: unknown kind of table; expected {', '.join(READERS)}")
+        if sheet is None:
+            return READERS[suffix](path)
+        if suffix != ".xlsx":
+            raise RatingsError(f"{path}: has no sheet {sheet!r}; only workbooks (.xlsx) have sheets")
+        return read_xlsx(path, sheet)
     except FileNotFoundError:
         raise RatingsError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise RatingsError(f"{path}: cannot be read: {error}") from error
+
+
+def row_number(index: int, path: Path) -> int:
+    """What messages call a row: the headings, where the format gives them one, are row 1.
+
+    Args:
+        index: position among the rows that are not empty, from 0.
+        path: the table.
+    """
+    return index + (1 if path.suffix.lower() in _WITHOUT_HEADING_ROW else 2)
 
 
 def column(table: Mapping[str, Sequence[str]], heading: str, path: Path) -> list[str]:
@@ -57,15 +88,17 @@ def numbers(cells: Sequence[str], heading: str, path: Path) -> Floats:
     """A column as float64 [n]; an empty cell becomes NaN.
 
     Raises:
-        RatingsError: a cell is not a number; the message gives its row (the heading is row 1).
+        RatingsError: a cell is not a number; the message gives its row as :func:`row_number` does.
     """
     values = np.full(len(cells), np.nan)
     for index, cell in enumerate(cells):
         if cell:
             try:
-                values[index] = float(cell)
+                # Python reads 1_5 as 15, which no owner of ratings means.
+                values[index] = float(cell.replace("_", "?"))
             except ValueError:
-                raise RatingsError(f"{path}: row {index + 2}, {heading}: {cell!r} is not a number") from None
+                row = row_number(index, path)
+                raise RatingsError(f"{path}: row {row}, {heading}: {cell!r} is not a number") from None
     return values
 
 
@@ -82,7 +115,8 @@ def find_images(folder: Path, names: Iterable[str]) -> list[Path | None]:
         The path on disk of each name, None where there is none.
 
     Raises:
-        RatingsError: a name fits two files by all but case, and neither exactly.
+        RatingsError: a name fits two files by all but case, and neither exactly; or a folder cannot be
+            listed.
     """
     listings: dict[Path, tuple[set[str], dict[str, list[str]]]] = {}
     found: list[Path | None] = []
@@ -135,29 +169,11 @@ def present(
 
 
 def _list_folder(folder: Path) -> tuple[set[str], dict[str, list[str]]]:
-    exact = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    try:
+        exact = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        raise RatingsError(f"{folder}: cannot be listed: {error.strerror}") from error
     folded: dict[str, list[str]] = {}
     for name in exact:
         folded.setdefault(name.casefold(), []).append(name)
     return exact, folded
-
-
-def _read_csv(path: Path) -> dict[str, list[str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file, strict=True) if any(cell.strip() for cell in row)]
-    if len(rows) < 2:
-        raise RatingsError(f"{path}: the table has no rows")
-    headings = [heading.strip() for heading in rows[0]]
-    named = [index for index, heading in enumerate(headings) if heading]
-    if len({headings[index] for index in named}) < len(named):
-        raise RatingsError(f"{path}: two columns have the same heading")
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) <= named[-1]:
-            raise RatingsError(f"{path}: row {number} has {len(row)} cells, expected {named[-1] + 1}")
-        if any(cell.strip() for cell in row[len(headings) :]):
-            raise RatingsError(f"{path}: row {number} has more cells than there are headings")
-    return {headings[index]: [row[index] for row in rows[1:]] for index in named}
-
-
-READERS: dict[str, Callable[[Path], dict[str, list[str]]]] = {".csv": _read_csv}
-"""How each kind of table is read, by suffix."""

@@ -20,7 +20,12 @@ class Backbone(nn.Module):
 
     All parameters are frozen to begin with; gradients still flow through the blocks to whatever is put
     between them. The model always runs as at inference, whatever ``train()`` is called with: no dropout, and
-    no random shift of rotary positions, which would differ from block to block.
+    no random shift of rotary positions, which would differ from block to block. Only adapters that were put
+    into it for training follow.
+
+    Attributes:
+        adapters: layers within the model that adapters were put around, see
+            :func:`~foveal.lab.backbones.tuning.apply_tuning`.
 
     Args:
         model: model of ``transformers`` with the weights loaded.
@@ -35,6 +40,8 @@ class Backbone(nn.Module):
         self.card = card
         self._tower = tower
         self._norm = norm
+        # A plain list: the model registers them already.
+        self.adapters: list[nn.Module] = []
         self.freeze()
         self.train(self.training)
 
@@ -99,9 +106,11 @@ class Backbone(nn.Module):
         return (parameter for parameter in self.parameters() if parameter.requires_grad)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of the wrapper; the model within keeps running as at inference."""
+        """Set the mode of wrapper and adapters; the model within keeps running as at inference."""
         super().train(mode)
         self.model.eval()
+        for adapter in self.adapters:
+            adapter.train(mode)
         return self
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foveal.assessment import HIGHEST, LOWEST
-from foveal.lab.training.probe import correlation_loss
+from foveal.lab.training.losses import plcc_loss
 
 Features = NDArray[np.float32]
 _LEAST_SPREAD = 0.05
@@ -141,7 +141,7 @@ def _loss(quality: Tensor, spread: Tensor, rated: Tensor, config: HeadConfig) ->
     laplace = torch.log(spread[:count]) + error / spread[:count]
     return (
         functional.mse_loss(predicted, rated)
-        + config.correlation_weight * correlation_loss(predicted, rated)
+        + config.correlation_weight * plcc_loss(predicted, rated)
         + config.rank_weight * order.mean()
         + 0.1 * laplace.mean()
     )

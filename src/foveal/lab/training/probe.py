@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
+
+from foveal.lab.training.losses import plcc_loss
 
 Features = NDArray[np.float32]
 
@@ -60,7 +62,7 @@ def fit_probe(
         predicted = probe(torch.from_numpy(np.concatenate([whole[rows], fragments[rows]], axis=1)))
         rated = torch.from_numpy(quality[rows])
         loss = functional.mse_loss(predicted, rated)
-        loss = loss + config.correlation_weight * correlation_loss(predicted, rated)
+        loss = loss + config.correlation_weight * plcc_loss(predicted, rated)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -74,10 +76,3 @@ def predict(probe: nn.Module, whole: Features, fragments: Features) -> Features:
         inputs = torch.from_numpy(np.concatenate([whole, fragments], axis=1))
         result: Features = probe(inputs).numpy()
     return result
-
-
-def correlation_loss(predicted: Tensor, rated: Tensor) -> Tensor:
-    """1 - PLCC within the batch (LoDa and CMPA train with it); 0 is perfect, 2 is inverted."""
-    a, b = predicted - predicted.mean(), rated - rated.mean()
-    correlation: Tensor = (a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-6)
-    return 1 - correlation

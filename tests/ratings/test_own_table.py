@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from foveal.errors import RatingsError
-from foveal.ratings.csv_table import Columns, read_csv_table
 from foveal.ratings.files import find_images, read_columns
+from foveal.ratings.own_table import Columns, read_table
 from foveal.ratings.table import DatasetCard
 
 CARD = DatasetCard("mine", 1.0, 10.0)
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_column_is_read_by_its_heading(folder: Path) -> None:
-    ratings = read_csv_table(folder / "ratings.csv", CARD, ALL)
+    ratings = read_table(folder / "ratings.csv", CARD, ALL)
     assert ratings.names == ("in/a.png", "b.png", "c.png")
     assert ratings.images == (folder / "in/a.png", folder / "b.png", folder / "c.png")
     np.testing.assert_array_equal(ratings.scores["quality"], [10.0, 1.0, np.nan])
@@ -56,7 +56,7 @@ def test_two_columns_suffice_and_images_may_lie_elsewhere(tmp_path: Path, folder
     table = tmp_path / "tables" / "own.CSV"
     table.parent.mkdir()
     table.write_text(f"image,mos\nb.png,2\n{folder / 'c.png'},3\n", encoding="utf-8")
-    ratings = read_csv_table(table, CARD, folder=folder)
+    ratings = read_table(table, CARD, folder=folder)
     assert ratings.images == (folder / "b.png", folder / "c.png")
     assert ratings.groups == ratings.names
 
@@ -64,13 +64,13 @@ def test_two_columns_suffice_and_images_may_lie_elsewhere(tmp_path: Path, folder
 def test_missing_images_are_refused_or_dropped_with_their_row(folder: Path) -> None:
     (folder / "b.png").unlink()
     with pytest.raises(RatingsError, match=r"mine: 1 image \(b.png\) of 3 missing"):
-        read_csv_table(folder / "ratings.csv", CARD, ALL)
-    ratings = read_csv_table(folder / "ratings.csv", CARD, ALL, missing="drop")
+        read_table(folder / "ratings.csv", CARD, ALL)
+    ratings = read_table(folder / "ratings.csv", CARD, ALL, missing="drop")
     assert ratings.names == ("in/a.png", "c.png")
     assert ratings.split == ("train", "test")
     ignore: Any = "ignore"
     with pytest.raises(ValueError, match="expected 'error' or 'drop'"):
-        read_csv_table(folder / "ratings.csv", CARD, ALL, missing=ignore)
+        read_table(folder / "ratings.csv", CARD, ALL, missing=ignore)
 
 
 @pytest.mark.parametrize(
@@ -88,30 +88,61 @@ def test_missing_images_are_refused_or_dropped_with_their_row(folder: Path) -> N
         ("image,mos,mos\nb.png,1,2\n", "same heading"),
         ("image,mos\nb.png,1\nb.png,2\n", "more than once"),
         ('image,mos\n"b.png,1\n', "cannot be read"),
+        ("image,mos\nb.png,1_0\n", "row 2, mos: '1_0' is not a number"),
+        ("image,mos\nb.png,2024-05-01\n", "row 2, mos: '2024-05-01' is not a number"),
+        ("image,mos\nb.png,True\n", "row 2, mos: 'True' is not a number"),
+        ("image;mos\nb.png;1\n", "no column 'image'; there are image;mos"),
     ],
 )
 def test_malformed_tables_are_refused_with_the_reason(folder: Path, content: str, message: str) -> None:
     table = folder / "bad.csv"
     table.write_text(content, encoding="utf-8")
     with pytest.raises(RatingsError, match=message):
-        read_csv_table(table, CARD)
+        read_table(table, CARD)
+
+
+@pytest.mark.parametrize(
+    ("label", "part"),
+    [("Training", "train"), ("VAL", "validation"), ("dev", "validation"), ("testing", "test"), ("", "")],
+)
+def test_parts_have_several_names(folder: Path, label: str, part: str) -> None:
+    table = folder / "parts.csv"
+    table.write_text(f"image,mos,split\nb.png,1,{label}\n", encoding="utf-8")
+    assert read_table(table, CARD, Columns(split="split")).split == (part,)
 
 
 def test_an_unknown_part_is_refused(folder: Path) -> None:
     table = folder / "bad.csv"
     table.write_text("image,mos,split\nb.png,1,exam\n", encoding="utf-8")
     with pytest.raises(RatingsError, match="unknown part 'exam'"):
-        read_csv_table(table, CARD, Columns(split="split"))
+        read_table(table, CARD, Columns(split="split"))
 
 
 def test_files_that_are_no_tables_are_refused(folder: Path) -> None:
-    with pytest.raises(RatingsError, match="no such file"):
-        read_csv_table(folder / "absent.csv", CARD)
+    for absent in ("absent.csv", "absent.parquet", "absent.xlsx", "absent.jsonl", "absent"):
+        with pytest.raises(RatingsError, match=f"{absent}: there is no such file"):
+            read_table(folder / absent, CARD)
+    with pytest.raises(RatingsError, match=r"in: unknown kind of table"):
+        read_table(folder / "in", CARD)
+    (folder / "folder.csv").mkdir()
+    with pytest.raises(RatingsError, match=r"folder.csv: cannot be read"):
+        read_table(folder / "folder.csv", CARD)
     with pytest.raises(RatingsError, match=r"unknown kind of table; expected .csv"):
-        read_csv_table(folder / "b.png", CARD)
+        read_table(folder / "b.png", CARD)
     (folder / "latin.csv").write_bytes("image,mos\nb\xe9.png,1\n".encode("latin-1"))
     with pytest.raises(RatingsError, match="cannot be read"):
         read_columns(folder / "latin.csv")
+
+
+def test_impossible_names_of_images_are_missing_images(folder: Path) -> None:
+    table = folder / "long.csv"
+    for name in (f"{'x' * 300}.png", "nul\0/b.png", "nul\0.png"):
+        table.write_text(f"image,mos\n{name},1\n", encoding="utf-8")
+        with pytest.raises(RatingsError, match="mine: 1 image .* missing"):
+            read_table(table, CARD)
+    table.write_text(f"image,mos\n{'x' * 300}/b.png,1\n", encoding="utf-8")
+    with pytest.raises(RatingsError, match="cannot be listed|missing"):
+        read_table(table, CARD)
 
 
 def test_images_are_found_whatever_their_case_but_never_guessed(tmp_path: Path) -> None:

@@ -1,0 +1,280 @@
+"""``foveal evaluate``: how well assessors agree with people's ratings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from foveal.assessor import Assessor
+    from foveal.evaluation.scores import Scores
+    from foveal.evaluation.study import Study
+    from foveal.ratings.table import Ratings
+
+EXAMPLES = """\b
+Examples:
+  foveal evaluate ratings.csv --low 0 --high 100
+  foveal evaluate BIQ2021/ --dataset biq2021 --leave-out BIQ2021/test-neighbours.csv --out report/
+  foveal evaluate ratings.csv --low 1 --high 5 --scores ours.csv --scores theirs.csv
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What the ratings are and what they mean; see the options of the same names."""
+
+    path: str
+    dataset: str | None
+    images: str | None
+    drop_missing: bool
+    low: float | None
+    high: float | None
+    lower_is_better: bool
+    columns: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be said of them; see the options of the same names."""
+
+    part: str | None
+    leave_out: str | None
+    near_above: float
+    splits: int | None
+    seed: int
+    out: str | None
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("path", metavar="RATINGS", type=click.Path())
+@click.option(
+    "--model",
+    "models",
+    metavar="NAME|FILE",
+    multiple=True,
+    help="A shipped assessor or a model file; repeatable. By default the one that 'foveal score' uses.",
+)
+@click.option(
+    "--scores",
+    "tables",
+    metavar="FILE",
+    type=click.Path(),
+    multiple=True,
+    help="A table of ready scores, such as 'foveal score --out' writes: columns image (or source) and "
+    "quality; repeatable.",
+)
+@click.option("--dataset", metavar="NAME", help="RATINGS is the folder of a known set, such as biq2021.")
+@click.option("--images", metavar="DIR", type=click.Path(), help="Where the images lie.")
+@click.option("--drop-missing", is_flag=True, help="Leave out rated images that are not on disk.")
+@click.option("--low", type=float, metavar="X", help="Lower end of the scale that people rated on.")
+@click.option("--high", type=float, metavar="X", help="Upper end of that scale.")
+@click.option("--lower-is-better", is_flag=True, help="The ratings are differences to a reference (DMOS).")
+@click.option("--column-image", metavar="HEADING", help="Column of the images; by default image.")
+@click.option("--column-score", metavar="HEADING", help="Column of people's mean score; by default mos.")
+@click.option("--column-group", metavar="HEADING", help="Column of what a split must not separate.")
+@click.option("--column-subset", metavar="HEADING", help="Column of subsets to report one by one.")
+@click.option("--column-split", metavar="HEADING", help="Column that holds train, validation or test.")
+@click.option(
+    "--part",
+    type=click.Choice(["test", "validation", "train", "all"]),
+    help="Images to evaluate on; by default test where the ratings are split, else all.",
+)
+@click.option(
+    "--leave-out",
+    type=click.Path(),
+    metavar="FILE",
+    help="Images that are not clean, for figures without them: names, one a line; a table with a column "
+    "image; or BIQ2021's test-neighbours.csv.",
+)
+@click.option(
+    "--near-above",
+    type=click.FloatRange(-1, 1),
+    default=0.9,
+    metavar="X",
+    help="With test-neighbours.csv: leave out images of greater similarity; by default 0.9.",
+)
+@click.option(
+    "--splits",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Also report the test parts of N random grouped splits of these images (80/20).",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Of splits and bootstrap; by default 0.",
+)
+@click.option(
+    "--out",
+    type=click.Path(),
+    metavar="DIR",
+    help="A new folder for the report, its tables, scores and plots.",
+)
+def evaluate(
+    *,
+    path: str,
+    models: tuple[str, ...],
+    tables: tuple[str, ...],
+    dataset: str | None,
+    images: str | None,
+    drop_missing: bool,
+    low: float | None,
+    high: float | None,
+    lower_is_better: bool,
+    part: str | None,
+    leave_out: str | None,
+    near_above: float,
+    splits: int | None,
+    seed: int,
+    out: str | None,
+    **columns: str | None,
+) -> None:
+    """Measure how well an assessor agrees with people.
+
+    RATINGS is a table of images and mean opinion scores (CSV, TSV, JSON lines, Parquet, XLSX), a
+    folder with such a metadata file, or with --dataset the folder of a known set.
+
+    You get SRCC, KRCC, PLCC and RMSE with bootstrap intervals, on all images, on the clean part and
+    in each subset. Scores are taken as higher is better: a negative correlation is a wrong
+    direction. Of several assessors, each is tested against the first (models come before tables).
+
+    Exit code: 0, 2 if the command could not run, 130 after Ctrl-C.
+    """
+    named = {
+        name.removeprefix("column_"): heading for name, heading in columns.items() if heading is not None
+    }
+    table = Table(path, dataset, images, drop_missing, low, high, lower_is_better, named)
+    _check(table)
+    study = _study(table, models, tables, Wanted(part, leave_out, near_above, splits, seed, out))
+    click.echo(study.to_text(), nl=False)
+    if out is not None:
+        from foveal.evaluation.folder import write_folder
+
+        write_folder(out, study.files())
+
+
+def _check(table: Table) -> None:
+    stated = table.low is not None or table.high is not None or table.lower_is_better
+    if table.dataset is not None and (stated or table.columns):
+        raise click.UsageError(
+            f"scale and columns of {table.dataset} are known; leave --low, --column-... out"
+        )
+    if table.dataset is None and (table.low is None or table.high is None):
+        raise click.UsageError(
+            "state what the ratings mean: --low and --high, the ends of their scale (and --lower-is-better), "
+            "or --dataset for a known set; range and direction cannot be guessed from the numbers"
+        )
+
+
+def _study(table: Table, models: Sequence[str], tables: Sequence[str], wanted: Wanted) -> Study:
+    """Refuse what can be refused, then score, then evaluate."""
+    from foveal.errors import RatingsError
+    from foveal.evaluation.folder import refuse_existing
+    from foveal.evaluation.parts import check_parts
+    from foveal.evaluation.scatter import require_matplotlib
+    from foveal.evaluation.study import evaluate as evaluate_scores
+
+    if wanted.out is not None:
+        require_matplotlib()
+        refuse_existing(wanted.out)
+    whole = _read(table)
+    chosen, title = _choose(whole, wanted.part, table.drop_missing)
+    leave_out = _leave_out(whole, chosen, wanted, table.drop_missing)
+    check_parts(chosen, leave_out)
+    scores = _scores(whole, chosen, models, tables)
+    try:
+        return evaluate_scores(
+            chosen, scores, title=title, leave_out=leave_out, splits=wanted.splits or 0, seed=wanted.seed
+        )
+    except ValueError as error:
+        raise RatingsError(str(error)) from error
+
+
+def _read(table: Table) -> Ratings:
+    from pathlib import Path
+
+    from foveal.ratings.own_table import Columns
+    from foveal.ratings.sources import read_ratings
+    from foveal.ratings.table import DatasetCard
+
+    card = columns = None
+    if table.low is not None and table.high is not None:
+        card = DatasetCard(Path(table.path).resolve().stem, table.low, table.high, not table.lower_is_better)
+        heading = table.columns.get
+        columns = Columns(
+            image=heading("image"),
+            scores={"quality": heading("score", "mos")},
+            group=heading("group"),
+            subset=heading("subset"),
+            split=heading("split"),
+        )
+    return read_ratings(
+        table.path,
+        dataset=table.dataset,
+        images=table.images,
+        card=card,
+        columns=columns,
+        missing="drop" if table.drop_missing else "error",
+    )
+
+
+def _choose(whole: Ratings, part: str | None, drop_missing: bool) -> tuple[Ratings, str]:
+    """The images to evaluate on, and what to call them."""
+    if part is None:
+        part = "test" if "test" in whole.split else "all"
+    chosen = whole if part == "all" else whole.part(part)
+    dropped = " (those not on disk left out)" if drop_missing else ""
+    which = "all" if part == "all" else f"part {part},"
+    return chosen, f"{whole.card.name}: {which} {len(chosen):,} images{dropped}"
+
+
+def _leave_out(whole: Ratings, chosen: Ratings, wanted: Wanted, drop_missing: bool) -> list[str]:
+    """Names in the chosen part that are not clean."""
+    from foveal.errors import RatingsError
+    from foveal.evaluation.leave_out import read_leave_out
+
+    if wanted.leave_out is None:
+        return []
+    names = read_leave_out(wanted.leave_out, near_above=wanted.near_above)
+    if not drop_missing:
+        whole.indices(names)  # refuses names that nobody rated: the list may belong to another set
+    there = set(chosen.names)
+    kept = [name for name in names if name in there]
+    if not kept:
+        raise RatingsError(
+            f"{wanted.leave_out}: none of its {len(names)} images is among the {len(chosen)} evaluated; "
+            "do without it, or choose another --part"
+        )
+    return kept
+
+
+def _scores(whole: Ratings, chosen: Ratings, models: Sequence[str], tables: Sequence[str]) -> list[Scores]:
+    """Ready tables are read first, as they may be refused; then models judge the images."""
+    import foveal
+    from foveal.evaluation.scores import read_scores
+
+    ready = [read_scores(path, chosen, known=whole) for path in tables]
+    names = list(models) or ([] if tables else [foveal.DEFAULT_MODEL])
+    assessors = [foveal.load(name) for name in names]
+    return [*_judged(names, assessors, chosen), *ready]
+
+
+def _judged(names: Sequence[str], assessors: Sequence[Assessor], chosen: Ratings) -> list[Scores]:
+    from dataclasses import replace
+
+    from foveal.cli.progress import progress
+    from foveal.evaluation.scores import judge
+
+    judged = []
+    with progress(bool(assessors) and sys.stderr.isatty(), len(assessors) * len(chosen)) as advance:
+        for name, assessor in zip(names, assessors, strict=True):
+            scores = judge(assessor, chosen, advance)
+            twin = [other.card.model for other in assessors].count(scores.label) > 1
+            judged.append(replace(scores, label=f"{scores.label} ({name})") if twin else scores)
+    return judged

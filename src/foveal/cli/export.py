@@ -1,0 +1,78 @@
+"""``foveal export``: turn a trained model into a file that scores without torch."""
+
+from __future__ import annotations
+
+import click
+
+EXAMPLES = """\b
+Examples:
+  foveal export runs/mine/model mine.foveal.safetensors
+  foveal export runs/glia/model glia.foveal.safetensors --backbone vit-tiny --draws 3
+  foveal score photos/ --model mine.foveal.safetensors
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("model", type=click.Path())
+@click.argument("artifact", type=click.Path(dir_okay=False))
+@click.option(
+    "--backbone",
+    metavar="NAME|FOLDER",
+    help="The backbone that the model stands on, if not found by the name it was trained with.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(min=1, max=20),
+    default=1,
+    help="Average over several sets of fragments: steadier, and as many times as slow.",
+)
+@click.option("--half", is_flag=True, help="Store weights in half precision: half the size.")
+@click.option(
+    "--check",
+    "images",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="IMAGE",
+    help="Compare scores on this image; by default on pictures made for the purpose.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1e-3,
+    help="Largest difference of quality that is accepted.",
+    show_default=True,
+)
+def export(
+    model: str,
+    artifact: str,
+    *,
+    backbone: str | None,
+    draws: int,
+    half: bool,
+    images: tuple[str, ...],
+    tolerance: float,
+) -> None:
+    """Write ARTIFACT, a file that 'foveal score --model' runs without torch, from a trained MODEL.
+
+    MODEL is the folder that 'foveal train' has written, or a Hub id. The artifact holds the backbone's
+    weights: its licence applies to the file too. Scores of model and artifact are compared.
+    """
+    from pathlib import Path
+
+    from foveal.lab.export_trained import export_model
+    from foveal.lab.trained import TrainedModel
+
+    trained = TrainedModel.from_pretrained(model, backbone=backbone)
+    agreement = export_model(
+        trained,
+        artifact,
+        draws=draws,
+        store_float16=half,
+        images=images or None,
+        tolerance=tolerance,
+    )
+    size = Path(artifact).stat().st_size / 1e6
+    click.echo(
+        f"{artifact}: {size:.1f} MB; largest difference from the model on {agreement.images} images: "
+        f"quality {agreement.quality:.1e}, half width of the interval {agreement.spread:.1e}"
+    )

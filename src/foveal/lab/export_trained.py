@@ -1,0 +1,213 @@
+"""From a trained model to an artifact that the ground floor runs, and the proof that both score alike."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from foveal.artifact.card import Card, SideRange, ViewSpec
+from foveal.artifact.file import read_artifact, write_artifact
+from foveal.assessor import Assessor, cut_views
+from foveal.errors import FovealError
+from foveal.imaging.decode import decode
+from foveal.imaging.views import Pixels
+from foveal.lab.backbones.base import Backbone
+from foveal.lab.backbones.tuning import merge_tuning
+from foveal.lab.export import example_views, to_artifact, to_onnx
+from foveal.lab.trained import TrainedModel
+from foveal.runtime.select import make_engine
+
+TOLERANCE = 1e-3
+"""Largest difference of quality, on the 1-5 scale, between torch and the artifact."""
+_SHAPES = ((512, 512), (384, 640), (700, 300), (224, 224), (150, 200), (1080, 1920))
+_SMOOTH = 12
+
+
+class ExportError(FovealError):
+    """The artifact does not score as the model does."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How an artifact's scores agree with those of the model that it came from.
+
+    Attributes:
+        images: number of pictures compared.
+        quality: largest absolute difference of quality, on the 1-5 scale.
+        spread: largest absolute difference of the interval's half width, likewise.
+    """
+
+    images: int
+    quality: float
+    spread: float
+
+
+class ArtifactGraph(nn.Module):
+    """A model as the ground floor calls it: views one by one, in the card's order -> quality and spread.
+
+    Args:
+        model: the trained model.
+        draws: sets of fragments whose judgements are averaged; each is an input of its own.
+    """
+
+    def __init__(self, model: TrainedModel, draws: int = 1) -> None:
+        super().__init__()
+        self.model = model
+        self.draws = draws
+        self.views = artifact_views(model.network.views, draws)
+
+    def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (batch, side, side, 3) each -> (batch,) each."""
+        given = dict(zip(self.views, views, strict=True))
+        judged = [
+            self.model(
+                {name: given[_input(name, spec, draw)] for name, spec in self.model.network.views.items()}
+            )
+            for draw in range(self.draws)
+        ]
+        quality = torch.stack([judgement.quality[:, 0] for judgement in judged]).mean(dim=0)
+        spread = torch.stack([judgement.spread[:, 0] for judgement in judged]).mean(dim=0)
+        return quality, spread
+
+
+def artifact_views(views: Mapping[str, ViewSpec], draws: int = 1) -> dict[str, ViewSpec]:
+    """Inputs of an artifact: those of the model, and of fragments one for each draw.
+
+    Raises:
+        ValueError: several draws are wanted of a model that sees no fragments, or fewer than one.
+    """
+    if draws < 1:
+        raise ValueError(f"draws is {draws}, expected 1 or more")
+    if draws > 1 and all(spec.kind != "fragments" for spec in views.values()):
+        raise ValueError("this model sees no fragments: there is nothing to draw several times")
+    made = {}
+    for draw in range(draws):
+        for name, spec in views.items():
+            made[_input(name, spec, draw)] = ViewSpec(
+                spec.kind, spec.side, spec.draw + draw if spec.kind == "fragments" else 0
+            )
+    return made
+
+
+def export_model(
+    model: TrainedModel,
+    path: str | os.PathLike[str],
+    *,
+    draws: int = 1,
+    store_float16: bool = False,
+    measured: Mapping[str, float] | None = None,
+    images: Iterable[Any] | None = None,
+    tolerance: float = TOLERANCE,
+) -> Agreement:
+    """Write an artifact and prove that it scores as the model does.
+
+    Low-rank updates of the backbone are folded into its weights, in the model too. Of several targets the
+    first, quality, is exported.
+
+    Args:
+        model: trained, on the CPU.
+        path: the artifact.
+        draws: sets of fragments whose judgements are averaged: each costs another run of the network.
+        store_float16: store weights in half precision: half the size, scores differ a little.
+        measured: figures for the card, by label.
+        images: what to compare scores on; by default pictures made for the purpose.
+        tolerance: largest difference of quality that is accepted.
+
+    Returns:
+        The differences that were found.
+
+    Raises:
+        ExportError: scores differ by more than the tolerance; the file is not kept.
+        OSError: the file cannot be written.
+        ValueError: several draws of a model without fragments.
+    """
+    path = Path(path)
+    for part in model.modules():
+        if isinstance(part, Backbone):
+            merge_tuning(part)
+            # The fused kernel is not what every runtime knows; written out, all of them do.
+            part.core.set_attn_implementation("eager")
+    graph = ArtifactGraph(model, draws).eval()
+    example = tuple(view for spec in graph.views.values() for view in example_views(1, spec.side))
+    onnx = to_onnx(graph, example, list(graph.views), ("quality", "spread"))
+    write_artifact(
+        path, to_artifact(onnx, make_card(model, draws, measured or {})), store_float16=store_float16
+    )
+    agreement = compare_scores(graph, path, made_pictures() if images is None else images)
+    if not agreement.quality <= tolerance:
+        path.unlink()
+        raise ExportError(
+            f"{path}: the artifact's scores differ from the model's by up to {agreement.quality:.5f}, more "
+            f"than {tolerance:g}; it was not kept"
+        )
+    return agreement
+
+
+def make_card(model: TrainedModel, draws: int, measured: Mapping[str, float]) -> Card:
+    """The artifact's card from the record of a model."""
+    record = model.record
+    card = record.card
+    validation = {f"validation {name.upper()}": value for name, value in record.validation.items()}
+    return Card(
+        name=card.name,
+        version=card.version,
+        licence=card.licence,
+        summary=card.summary or f"{record.kind} on {record.backbone.name}",
+        training_data=card.training_data or "not stated",
+        views=artifact_views(model.network.views, draws),
+        calibration=record.calibration["quality"],
+        trained_on=SideRange(*record.sides) if record.sides else None,
+        measured={**validation, **measured},
+        recipe="",
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+    )
+
+
+@torch.inference_mode()
+def compare_scores(graph: ArtifactGraph, path: Path, images: Iterable[Any]) -> Agreement:
+    """Judge images with torch and with the artifact on the default engine.
+
+    Args:
+        graph: the model as it was exported.
+        path: the artifact.
+        images: whatever an assessor takes.
+    """
+    artifact = read_artifact(path)
+    assessor = Assessor(artifact, make_engine(artifact))
+    factor = artifact.card.calibration.factor
+    quality, spread, count = 0.0, 0.0, 0
+    for image in images:
+        views = cut_views(decode(image).pixels, graph.views)
+        tensors = [torch.from_numpy(view.copy())[None] for view in views.values()]
+        own, width = (float(column[0]) for column in graph(*tensors))
+        there = assessor.engine.run({name: view[None] for name, view in views.items()})
+        quality = max(quality, abs(own - float(there["quality"][0])))
+        spread = max(spread, factor * abs(width - float(there["spread"][0])))
+        count += 1
+    if not count:
+        raise ExportError(f"{path}: there is no image to compare scores on")
+    return Agreement(count, quality, spread)
+
+
+def made_pictures(seed: int = 0) -> Iterator[Pixels]:
+    """Pictures of several shapes, smooth, noisy and in between, uint8 (height, width, 3)."""
+    generator = np.random.default_rng(seed)
+    for height, width in _SHAPES:
+        coarse = generator.uniform(0, 255, (_SMOOTH, _SMOOTH, 3))
+        rows = np.linspace(0, _SMOOTH - 1, height).astype(int)
+        columns = np.linspace(0, _SMOOTH - 1, width).astype(int)
+        noise = generator.normal(0, generator.uniform(0, 40), (height, width, 3))
+        yield np.clip(coarse[rows][:, columns] + noise, 0, 255).astype(np.uint8)
+
+
+def _input(name: str, spec: ViewSpec, draw: int) -> str:
+    """Name of an input: further draws of fragments have a number, all else is the same for every draw."""
+    return f"{name}_{draw}" if draw and spec.kind == "fragments" else name

@@ -1,0 +1,160 @@
+"""What every trainable assessor shares: views in, quality and spread out, saved as the Hub expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from foveal.artifact.card import ViewSpec
+from foveal.assessment import HIGHEST, LOWEST
+from foveal.lab.backbones.base import Backbone
+
+MIDDLE = (LOWEST + HIGHEST) / 2
+"""Middle of the quality scale: what an untrained head says."""
+LEAST_SPREAD = 0.05
+"""Smallest spread: a tenth of what people themselves differ by."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a network says of a batch.
+
+    Attributes:
+        quality: (batch, targets) on the 1-5 scale, higher is better; not clipped, so that gradients live.
+        spread: (batch, targets), > 0: how far it expects to be off, in the same units. Multiplied by the
+            calibration's factor it is half the interval.
+    """
+
+    quality: Tensor
+    spread: Tensor
+
+
+class QualityModel(nn.Module):
+    """A network that looks at views of an image and judges it.
+
+    Subclasses set ``views`` and ``targets`` and implement :meth:`forward`. What training may change is what
+    has ``requires_grad``; everything else (a frozen backbone) is neither saved nor counted.
+
+    Attributes:
+        views: what to feed each input with, by name.
+        targets: what each column of the judgement is about; the first is ``quality``.
+    """
+
+    views: Mapping[str, ViewSpec]
+    targets: tuple[str, ...] = ("quality",)
+
+    def forward(self, views: Mapping[str, Tensor]) -> Judgement:
+        """Judge a batch: uint8 (batch, side, side, 3) of each view by name."""
+        raise NotImplementedError
+
+    def encode(self, name: str, view: Tensor) -> Tensor:
+        """Features of one view that no training changes: uint8 (batch, side, side, 3) -> (batch, d).
+
+        Only for models with a :meth:`frozen_head`.
+        """
+        raise NotImplementedError
+
+    def extractor(self) -> str:
+        """What, beside the backbone's weights, decides on :meth:`encode`: layers, pooling."""
+        raise NotImplementedError
+
+    def frozen_head(self) -> nn.Module | None:
+        """The trained part of a model whose features are frozen, from features of each view by name.
+
+        None where training changes what lies before: then features cannot be kept.
+        """
+        return None
+
+    def standardise(self, features: Mapping[str, Sequence[Tensor]]) -> None:
+        """Take what statistics the frozen head needs from the training part.
+
+        Args:
+            features: (n, d) of each draw of each view, by the view's name.
+        """
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Trainable parameters in groups that a recipe may give learning rates of their own."""
+        return {"model": list(self.trainable())}
+
+    def trainable(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters that training changes."""
+        return (parameter for parameter in self.parameters() if parameter.requires_grad)
+
+    def trainable_count(self) -> int:
+        """Number of trainable parameters."""
+        return sum(parameter.numel() for parameter in self.trainable())
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Copy what training changes, by name: parameters, and statistics outside of the backbones."""
+        return {name: tensor.detach().clone() for name, tensor in self._trained().items()}
+
+    def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`trained_state` took.
+
+        Raises:
+            ValueError: names or shapes differ.
+        """
+        own = self._trained()
+        if odd := sorted(own.keys() ^ state.keys()):
+            what = "missing" if odd[0] in own else "unexpected"
+            more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+            raise ValueError(f"weights do not fit {type(self).__name__}: {odd[0]} {what}{more}")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                if tensor.shape != state[name].shape:
+                    raise ValueError(
+                        f"weights do not fit {type(self).__name__}: {name} has shape "
+                        f"{tuple(state[name].shape)}, expected {tuple(tensor.shape)}"
+                    )
+                tensor.copy_(state[name])
+
+    def _trained(self) -> dict[str, Tensor]:
+        frozen = {
+            id(buffer) for part in self.modules() if isinstance(part, Backbone) for buffer in part.buffers()
+        }
+        saved = self.state_dict(keep_vars=True)  # leaves out buffers that are not meant to be saved
+        return {
+            name: tensor
+            for name, tensor in saved.items()
+            if tensor.requires_grad or not (isinstance(tensor, nn.Parameter) or id(tensor) in frozen)
+        }
+
+
+class JudgementHead(nn.Module):
+    """Linear layer from fused features to quality and spread of each target.
+
+    The spread learns from the features without shaping them: its gradient stops here.
+
+    Args:
+        features: width of the input.
+        targets: number of columns.
+    """
+
+    def __init__(self, features: int, targets: int = 1) -> None:
+        super().__init__()
+        self.quality = nn.Linear(features, targets)
+        self.spread = nn.Linear(features, targets)
+        nn.init.constant_(self.quality.bias, MIDDLE)
+        nn.init.zeros_(self.spread.weight)
+        nn.init.zeros_(self.spread.bias)
+
+    def forward(self, features: Tensor) -> Judgement:
+        """(batch, features) -> columns of quality and spread, (batch, targets) each."""
+        spread = functional.softplus(self.spread(features.detach())) + LEAST_SPREAD
+        return Judgement(self.quality(features), spread)
+
+
+def summarise_parameters(model: nn.Module) -> dict[str, Any]:
+    """Count parameters: ``trainable``, ``frozen``, and the trainable ones of each direct part."""
+    parts = {
+        name: sum(p.numel() for p in child.parameters() if p.requires_grad)
+        for name, child in model.named_children()
+    }
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    return {"trainable": trainable, "frozen": frozen, "parts": {k: n for k, n in parts.items() if n}}

@@ -1,0 +1,196 @@
+"""From a recipe to a trained model, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from foveal.artifact.card import Calibration
+from foveal.errors import RatingsError
+from foveal.evaluation.conformal import calibration_factor
+from foveal.lab.models.base import QualityModel
+from foveal.lab.trained import Record, TrainedModel
+from foveal.lab.training.data import RatedImages
+from foveal.lab.training.feature_rows import read_features
+from foveal.lab.training.features import FeatureCache, cache_folder
+from foveal.lab.training.fit import FitResult, fit
+from foveal.lab.training.judging import BatchSource, Progress, judge
+from foveal.lab.training.logs import LogKind
+from foveal.lab.training.prepare import Parts, divide, load_ratings, load_vision, make_model
+from foveal.lab.training.recipe import Recipe
+from foveal.ratings.table import Ratings
+
+COVERAGE = 0.9
+MODEL = "model"
+"""Folder of the trained model within that of the run."""
+
+FeatureProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a run came to.
+
+    Attributes:
+        model: with the weights of the best epoch and a calibrated interval.
+        result: the history.
+        parts: images that were learnt from, chose, and are left for the report.
+        folder: of the saved model.
+    """
+
+    model: TrainedModel
+    result: FitResult
+    parts: Parts
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Telling:
+    """Whom to tell of the progress; nobody by default.
+
+    Attributes:
+        step: of each training step.
+        features: of features computed, and to be computed.
+        ready: once, of the model and the parts, before training.
+    """
+
+    step: Progress | None = None
+    features: FeatureProgress | None = None
+    ready: Callable[[QualityModel, Parts], None] | None = None
+
+
+def train(
+    recipe: Recipe,
+    ratings: Ratings | None = None,
+    *,
+    folder: str | Path,
+    cache: str | Path | None = None,
+    log: LogKind = "csv",
+    cpu: bool = False,
+    telling: Telling | None = None,
+) -> TrainingRun:
+    """Train a model by a recipe, calibrate its interval on the validation part, and save it.
+
+    Called again with the same folder it goes on where it was interrupted.
+
+    Args:
+        recipe: what to do.
+        ratings: in place of those that the recipe names.
+        folder: of checkpoint, log, and the model itself.
+        cache: file of cached features; by default one below :func:`cache_folder`.
+        log: kind of log.
+        cpu: stay on the CPU where there is a GPU.
+        telling: whom to tell of the progress.
+
+    Raises:
+        RatingsError: the ratings cannot be read or divided, or lack a target.
+        BackboneError: the backbone cannot be loaded.
+        ImageError: an image cannot be decoded.
+        ValueError: model and backbone do not fit, or there are too few images.
+        CheckpointError: the folder holds a damaged checkpoint, or that of another run.
+    """
+    folder, telling = Path(folder), telling or Telling()
+    ratings = load_ratings(recipe.ratings, recipe.folder) if ratings is None else ratings
+    parts = divide(ratings, recipe.split, recipe.folder)
+    with torch.random.fork_rng():
+        # First weights of model and LoRA depend on the seed alone.
+        torch.manual_seed(recipe.training.seed)
+        backbone, described = load_vision(recipe.backbone, recipe.folder)
+        model = make_model(recipe, backbone)
+    if telling.ready is not None:
+        telling.ready(model, parts)
+    if model.frozen_head() is None:
+        network: nn.Module = model
+        learnt, chooses = _images(recipe, model, parts)
+    else:
+        path = Path(cache) if cache is not None else cache_folder() / "features.sqlite"
+        with FeatureCache(path, f"{described.fingerprint}; {model.extractor()}") as store:
+            network, learnt, chooses = _features(recipe, model, parts, store, telling)
+    groups = model.parameter_groups()
+    result = fit(
+        network,
+        groups,
+        learnt,
+        chooses,
+        recipe.training,
+        folder=folder,
+        log=log,
+        cpu=cpu,
+        progress=telling.step,
+    )
+    record = Record(
+        kind=recipe.model,
+        options=asdict(recipe.options),
+        targets=recipe.targets,
+        backbone=described,
+        calibration=_calibrate(recipe, network, chooses),
+        card=recipe.card,
+        sides=_sides(parts.train),
+        validation=dict(result.validation),
+    )
+    trained = TrainedModel(model, record)
+    trained.save_pretrained(folder / MODEL)
+    return TrainingRun(trained, result, parts, folder / MODEL)
+
+
+def _images(recipe: Recipe, model: QualityModel, parts: Parts) -> tuple[BatchSource, BatchSource]:
+    """Images cut into views when they are wanted."""
+    seed = recipe.training.seed
+    learnt, chooses = (
+        RatedImages(part, model.views, model.targets, seed) for part in (parts.train, parts.validation)
+    )
+    return learnt, chooses
+
+
+def _features(
+    recipe: Recipe, model: QualityModel, parts: Parts, store: FeatureCache, telling: Telling
+) -> tuple[nn.Module, BatchSource, BatchSource]:
+    """The head of a model that changes nothing before it, and cached features."""
+    head = model.frozen_head()
+    if head is None:
+        raise TypeError(f"{type(model).__name__} has no head of its own")
+    learnt, chooses = (
+        read_features(model, part, store, draws=draws, seed=recipe.training.seed, progress=telling.features)
+        for part, draws in ((parts.train, recipe.training.draws), (parts.validation, 1))
+    )
+    model.standardise(learnt.features)
+    return head, learnt, chooses
+
+
+def _calibrate(recipe: Recipe, network: nn.Module, chooses: BatchSource) -> dict[str, Calibration]:
+    """Split-conformal factor of each target from the validation part."""
+    training = recipe.training
+    quality, spread = judge(
+        network,
+        chooses,
+        batch=training.validation_batch,
+        workers=training.workers,
+        precision=training.precision,
+    )
+    rated = chooses.rated.double().numpy()
+    calibration = {}
+    for column, target in enumerate(recipe.targets):
+        known = np.flatnonzero(~np.isnan(rated[:, column]))
+        try:
+            factor = calibration_factor(
+                quality[known, column], spread[known, column], rated[known, column], coverage=COVERAGE
+            )
+        except ValueError as error:
+            raise RatingsError(f"the validation part cannot calibrate {target}: {error}") from error
+        calibration[target] = Calibration(coverage=COVERAGE, factor=factor, count=len(known))
+    return calibration
+
+
+def _sides(ratings: Ratings) -> tuple[int, ...]:
+    """Shortest and longest of the longer sides of the training images, from the headers of the files."""
+    longer = []
+    for path in ratings.images:
+        with Image.open(path) as picture:
+            longer.append(max(picture.size))
+    return min(longer), max(longer)

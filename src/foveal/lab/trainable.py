@@ -1,0 +1,187 @@
+"""An assessor that learns: parameters in the constructor, ``fit``, ``predict``, as scikit-learn has it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from foveal.assessment import HIGHEST, LOWEST, Assessment, Interval
+from foveal.assessor import cut_views
+from foveal.errors import FovealError
+from foveal.imaging.decode import decode, name_of
+from foveal.lab.export_trained import Agreement, export_model
+from foveal.lab.train import Telling, train
+from foveal.lab.trained import TrainedModel
+from foveal.lab.training.fit import FitResult
+from foveal.lab.training.recipe import recipe_from
+from foveal.ratings.table import Ratings
+
+_BATCH = 16
+
+
+class NotFittedError(FovealError):
+    """The assessor has not learnt anything yet."""
+
+
+class TrainableAssessor:
+    """Learns to judge images as the people did whose ratings it is given.
+
+    Args:
+        backbone: name, folder or Hub id of a pretrained vision transformer.
+        model: what stands on it: ``probe`` trains in seconds on cached features, ``glia`` is the most
+            accurate.
+        options: choices of the model, as in a recipe.
+        training: settings of the training, as in a recipe: ``{"epochs": 40, "losses": {"plcc": 1.0}}``.
+        split: which images validate, as in a recipe; by default the ratings' own split if they have one,
+            else a tenth at random that separates no group.
+        card: name, version, licence, summary and training data, for the exported file.
+        folder: where checkpoint, log and model go, so that an interrupted ``fit`` goes on; by default
+            nothing is kept.
+        cache: file of cached features; by default below the user's cache folder.
+        cpu: stay on the CPU where there is a GPU.
+
+    Attributes:
+        model_: the trained model, after ``fit``.
+        result_: history of the training, after ``fit``.
+
+    Raises:
+        RecipeError: a setting is unknown or wrong.
+    """
+
+    def __init__(
+        self,
+        backbone: str | os.PathLike[str],
+        model: str = "probe",
+        *,
+        options: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        split: Mapping[str, Any] | None = None,
+        card: Mapping[str, Any] | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        cpu: bool = False,
+    ) -> None:
+        self._tables: dict[str, Any] = {
+            # Ratings are handed to fit(); a recipe wants to be told of some all the same.
+            "ratings": {"path": "", "low": LOWEST, "high": HIGHEST},
+            "backbone": {"name": os.fspath(backbone)},
+            "model": {"kind": model, **(options or {})},
+            "training": dict(training or {}),
+            "card": dict(card or {}),
+        }
+        self._split = dict(split) if split is not None else None
+        self._folder = folder
+        self._cache = cache
+        self._cpu = cpu
+        recipe_from(self._tables)
+        self.model_: TrainedModel
+        self.result_: FitResult
+
+    def fit(self, ratings: Ratings, *, telling: Telling | None = None) -> Self:
+        """Learn from ratings; their test part, if they have one, is not looked at.
+
+        Args:
+            ratings: images and scores, of any range and direction.
+            telling: whom to tell of the progress.
+
+        Raises:
+            RatingsError: there are too few images, or no training part.
+            ImageError: an image cannot be decoded.
+            BackboneError: the backbone cannot be loaded.
+        """
+        split = self._split
+        if split is None:
+            split = {"kind": "given" if "train" in ratings.split else "seeded"}
+        recipe = recipe_from({**self._tables, "split": split})
+        with tempfile.TemporaryDirectory() as passing:
+            run = train(
+                recipe,
+                ratings,
+                folder=Path(passing if self._folder is None else self._folder),
+                cache=None if self._cache is None else Path(self._cache),
+                cpu=self._cpu,
+                telling=telling,
+            )
+        self.model_, self.result_ = run.model, run.result
+        return self
+
+    def predict(self, images: Iterable[Any]) -> list[Assessment]:
+        """Judge images, with intervals.
+
+        Args:
+            images: whatever :class:`foveal.assessor.Assessor` takes: paths, bytes, arrays, PIL images.
+
+        Raises:
+            NotFittedError: before ``fit``.
+            ImageError: an image cannot be decoded.
+        """
+        model = self._fitted()
+        images = list(images)
+        return [
+            row
+            for start in range(0, len(images), _BATCH)
+            for row in _judge(model, images[start : start + _BATCH])
+        ]
+
+    def export(
+        self, path: str | os.PathLike[str], *, draws: int = 1, store_float16: bool = False
+    ) -> Agreement:
+        """Write a file that :func:`foveal.load` takes and that needs no torch.
+
+        Args:
+            path: the file.
+            draws: sets of fragments whose judgements are averaged.
+            store_float16: store weights in half precision.
+
+        Returns:
+            The largest differences between its scores and those of the model.
+
+        Raises:
+            NotFittedError: before ``fit``.
+            ExportError: scores differ.
+        """
+        return export_model(self._fitted().cpu(), path, draws=draws, store_float16=store_float16)
+
+    def _fitted(self) -> TrainedModel:
+        try:
+            return self.model_
+        except AttributeError:
+            raise NotFittedError("this assessor has learnt nothing yet: call fit(ratings) first") from None
+
+
+def _judge(model: TrainedModel, images: list[Any]) -> list[Assessment]:
+    device = next(model.parameters()).device
+    cuts = [cut_views(decode(image).pixels, model.network.views) for image in images]
+    views = {
+        name: torch.from_numpy(np.stack([cut[name] for cut in cuts])).to(device)
+        for name in model.network.views
+    }
+    with torch.inference_mode():
+        judged = model.eval()(views)
+    targets = model.record.targets
+    quality, spread = judged.quality.float().cpu().numpy(), judged.spread.float().cpu().numpy()
+    calibration = model.record.calibration[targets[0]]
+    name = f"{model.record.card.name}@{model.record.card.version}"
+    rows = []
+    for image, scores, width in zip(images, quality, spread, strict=True):
+        centre, reach = _clip(scores[0]), calibration.factor * float(width[0])
+        rows.append(
+            Assessment(
+                centre,
+                Interval(_clip(centre - reach), _clip(centre + reach), calibration.coverage),
+                name,
+                source=name_of(image),
+                aspects={target: _clip(score) for target, score in zip(targets[1:], scores[1:], strict=True)},
+            )
+        )
+    return rows
+
+
+def _clip(value: float) -> float:
+    return min(max(float(value), LOWEST), HIGHEST)

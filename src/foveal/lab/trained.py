@@ -1,0 +1,253 @@
+"""A trained model with all that is known of it: judges images, is saved, loaded and shared on the Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from foveal.artifact.card import Calibration
+from foveal.errors import FovealError
+from foveal.lab.backbones import VisionBackbone, load_backbone
+from foveal.lab.backbones.tuning import TuningMode, apply_tuning
+from foveal.lab.models.base import Judgement, QualityModel
+from foveal.lab.models.registry import MODELS
+from foveal.lab.training.features import backbone_fingerprint
+from foveal.lab.training.recipe import CardConfig
+from foveal.lab.training.strict import RecipeError, build
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_FORMAT = 1
+
+
+class TrainedModelError(FovealError):
+    """A trained model cannot be loaded; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class BackboneReference:
+    """The backbone that a model was trained on, which is not stored with it.
+
+    Attributes:
+        name: as it was given: a known name, a Hub id, or the name of a folder.
+        revision: commit on the Hub, or empty.
+        fingerprint: of its weights, so that no other ones are taken for them.
+        tuning: what of it was trained; those weights are stored.
+        attention: how attention was computed.
+    """
+
+    name: str
+    fingerprint: str
+    revision: str = ""
+    tuning: TuningMode = field(default_factory=TuningMode)
+    attention: str = "sdpa"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a trained model.
+
+    Attributes:
+        kind: name of the model in a recipe.
+        options: its configuration.
+        targets: columns of its judgement.
+        backbone: what it stands on.
+        calibration: of its interval, by target.
+        card: name, version, licence, summary, training data.
+        sides: shortest and longest of the longer sides of its training images, in pixels.
+        validation: figures of the epoch that was kept.
+    """
+
+    kind: str
+    options: Mapping[str, Any]
+    targets: tuple[str, ...]
+    backbone: BackboneReference
+    calibration: Mapping[str, Calibration]
+    card: CardConfig
+    sides: tuple[int, ...] = ()
+    validation: Mapping[str, float] = field(default_factory=dict)
+
+
+class TrainedModel(nn.Module, PyTorchModelHubMixin):
+    """A network and its record.
+
+    ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` are those of ``huggingface_hub``. Saved are
+    the trained weights and the record; the backbone is found again by its name, or given.
+
+    Args:
+        network: judges batches of views.
+        record: what is known of it.
+    """
+
+    def __init__(self, network: QualityModel, record: Record) -> None:
+        super().__init__()
+        self.network = network
+        self.record = record
+        self.eval()
+
+    def forward(self, views: Mapping[str, Tensor]) -> Judgement:
+        """Judge a batch: uint8 (batch, side, side, 3) of each view by name."""
+        judgement: Judgement = self.network(views)
+        return judgement
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        record = {"format": _FORMAT, **asdict(self.record)}
+        text = json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False)
+        (save_directory / CONFIG).write_text(text + "\n", encoding="utf-8")
+        state = {name: tensor.cpu().contiguous() for name, tensor in self.network.trained_state().items()}
+        save_file(state, save_directory / WEIGHTS)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        backbone: str | os.PathLike[str] | VisionBackbone | None = None,
+        **_: Any,
+    ) -> Self:
+        """Load a model.
+
+        Args:
+            model_id: folder or Hub id.
+            revision: commit on the Hub.
+            cache_dir: of the Hub.
+            force_download: although it is in the cache.
+            local_files_only: never touch the network.
+            token: of the Hub.
+            backbone: loaded (not tuned), folder or name; by default the one that the record names.
+
+        Raises:
+            TrainedModelError: the files are missing, damaged, of a newer version, or the backbone is another.
+        """
+
+        def find(name: str) -> Path:
+            if Path(model_id).is_dir():
+                return Path(model_id) / name
+            return Path(
+                hf_hub_download(
+                    model_id,
+                    name,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    local_files_only=local_files_only,
+                    token=token,
+                )
+            )
+
+        record = read_record(find(CONFIG))
+        network = _network(record, _backbone(record.backbone, backbone))
+        path = find(WEIGHTS)
+        try:
+            network.load_trained_state(load_file(path))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise TrainedModelError(f"{path}: {error}") from error
+        except Exception as error:  # safetensors has an error class of its own
+            raise TrainedModelError(f"{path}: not a safetensors file, or damaged: {error}") from error
+        return cls(network, record)
+
+    def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
+        """The card as the Hub shows it: what the model is, what its score means, how to use it."""
+        return ModelCard(model_card(self.record, self.network.trainable_count()))
+
+
+def read_record(path: Path) -> Record:
+    """Read the record of a saved model.
+
+    Raises:
+        TrainedModelError: the file is missing, damaged, or of a newer version.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TrainedModelError(
+            f"{path}: there is no such file; give the folder of a trained model"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise TrainedModelError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict) or values.pop("format", None) != _FORMAT:
+        raise TrainedModelError(f"{path}: not a model of Foveal, or one of a newer version")
+    try:
+        return build(Record, values, "")
+    except RecipeError as error:
+        raise TrainedModelError(f"{path}: {error}") from error
+
+
+def model_card(record: Record, trainable: int) -> str:
+    """A model card in Markdown with the front matter that the Hub reads."""
+    card = record.card
+    figures = ", ".join(f"{name.upper()} {value:.3f}" for name, value in record.validation.items())
+    lines = [
+        "---",
+        f"license: {card.licence.lower()}",
+        "library_name: foveal",
+        "pipeline_tag: image-classification",
+        "tags: [image-quality-assessment, iqa]",
+        "---",
+        f"# {card.name} {card.version}",
+        "",
+        card.summary or "A trained assessor of image quality.",
+        "",
+        f"- Output: {', '.join(record.targets)}, on 1 (bad) to 5 (excellent), higher is better.",
+        f"- Model: `{record.kind}` on the backbone `{record.backbone.name}`, which is not included.",
+        f"- Trained parameters: {trainable:,}.",
+        f"- Trained on: {card.training_data or 'not stated'}.",
+        *([f"- Validation part (the epoch was chosen by it): {figures}."] if figures else []),
+        "",
+        "```python",
+        "from foveal.lab import TrainedModel",
+        f'model = TrainedModel.from_pretrained("{card.name}", backbone="{record.backbone.name}")',
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def reference(
+    name: str, backbone: VisionBackbone, tuning: TuningMode | None = None, attention: str = "sdpa"
+) -> BackboneReference:
+    """Describe a backbone as it was loaded, before anything of it is tuned."""
+    return BackboneReference(
+        name=Path(name).name if Path(name).is_dir() else name,
+        fingerprint=backbone_fingerprint(backbone),
+        revision=backbone.card.revision or "",
+        tuning=tuning or TuningMode(),
+        attention=attention,
+    )
+
+
+def _backbone(
+    wanted: BackboneReference, given: str | os.PathLike[str] | VisionBackbone | None
+) -> VisionBackbone:
+    if not isinstance(given, VisionBackbone):
+        given = load_backbone(given if given is not None else wanted.name, revision=wanted.revision or None)
+    if backbone_fingerprint(given) != wanted.fingerprint:
+        raise TrainedModelError(
+            f"{given.card.name}: its weights are not those that this model was trained on "
+            f"({wanted.name}{' at ' + wanted.revision if wanted.revision else ''})"
+        )
+    given.core.set_attn_implementation(wanted.attention)
+    apply_tuning(given, wanted.tuning)
+    return given
+
+
+def _network(record: Record, backbone: VisionBackbone) -> QualityModel:
+    kind = MODELS.get(record.kind)
+    if kind is None:
+        raise TrainedModelError(f"model {record.kind!r} is not known here; known are {', '.join(MODELS)}")
+    try:
+        options: Any = build(kind.config, dict(record.options), "options")
+        return kind.make(backbone, options, record.targets)
+    except (RecipeError, ValueError) as error:
+        raise TrainedModelError(f"the record of the model: {error}") from error

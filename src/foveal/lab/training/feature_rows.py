@@ -1,0 +1,129 @@
+"""Batches of cached features, for heads on a frozen backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foveal.artifact.card import ViewSpec
+from foveal.imaging.views import Pixels
+from foveal.lab.models.base import QualityModel
+from foveal.lab.training.data import Augmentation, Batch
+from foveal.lab.training.features import FeatureCache, ViewKey
+from foveal.ratings.table import Ratings
+
+_BATCH = 32
+
+
+class FeatureRows:
+    """Rated images as features of their views, in memory.
+
+    Args:
+        features: (n, d) of each draw of each view, by the view's name.
+        rated: float32 (n, targets), NaN where a score is missing.
+        seed: of order and draws.
+    """
+
+    def __init__(self, features: Mapping[str, Sequence[Tensor]], rated: Tensor, seed: int = 0) -> None:
+        self.features = {name: list(draws) for name, draws in features.items()}
+        self.rated = rated
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.rated)
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Positions in the order of this epoch."""
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self))
+
+    def batches(
+        self,
+        positions: Sequence[NDArray[np.int64]],
+        *,
+        augmentation: Augmentation | None = None,
+        epoch: int = 0,
+        draw: int = 0,
+        workers: int = 1,
+    ) -> Iterator[Batch]:
+        """Batches of these positions, in order.
+
+        Args:
+            positions: of the images of each batch.
+            augmentation: None takes draw ``draw`` of all views (where a view has fewer, its last one), any
+                other one by chance for each image.
+            epoch: decides on the draws.
+            draw: without augmentation.
+            workers: not needed here.
+        """
+        for chosen in positions:
+            rows = torch.from_numpy(chosen)
+            views = {}
+            for name, draws in self.features.items():
+                if augmentation is None or len(draws) == 1:
+                    views[name] = draws[min(draw, len(draws) - 1)][rows]
+                else:
+                    taken = [draws[self._draw(int(row), epoch, len(draws))][int(row)] for row in chosen]
+                    views[name] = torch.stack(taken)
+            yield Batch(views, self.rated[rows])
+
+    def _draw(self, row: int, epoch: int, count: int) -> int:
+        return int(np.random.SeedSequence([self.seed, epoch, row]).generate_state(1)[0] % count)
+
+
+def read_features(
+    model: QualityModel,
+    ratings: Ratings,
+    cache: FeatureCache,
+    *,
+    draws: int = 1,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> FeatureRows:
+    """Features of rated images, from the cache or computed.
+
+    Args:
+        model: with a frozen head; its device computes.
+        ratings: the images.
+        cache: made with the model's extractor.
+        draws: sets of fragments.
+        seed: of order and draws.
+        progress: called with views computed, and views to compute in all.
+
+    Raises:
+        ImageError: an image cannot be decoded.
+        FeatureCacheError: the cache cannot be used.
+    """
+    features: dict[str, list[Tensor]] = {}
+    for name, spec in model.views.items():
+        keys = [ViewKey(spec.kind, spec.side, draw) for draw in _draws(spec, draws)]
+        values = cache.features_of(
+            ratings.images,
+            keys,
+            _extractor(model, name),
+            batch=_BATCH,
+            progress=progress,
+        )
+        features[name] = [torch.from_numpy(values[:, index]) for index in range(len(keys))]
+    columns = [ratings.quality(target) for target in model.targets]
+    return FeatureRows(features, torch.from_numpy(np.stack(columns, axis=1).astype(np.float32)), seed)
+
+
+def _draws(spec: ViewSpec, draws: int) -> Sequence[int]:
+    """Only fragments are drawn: there is one whole view, and one crop from the centre."""
+    return range(spec.draw, spec.draw + draws) if spec.kind == "fragments" else (0,)
+
+
+def _extractor(model: QualityModel, name: str) -> Callable[[list[Pixels]], NDArray[np.float16]]:
+    device = next(model.parameters()).device
+
+    def compute(views: list[Pixels]) -> NDArray[np.float16]:
+        with torch.inference_mode():
+            encoded = model.encode(name, torch.from_numpy(np.stack(views)).to(device))
+        half: NDArray[np.float16] = encoded.to(torch.float16).cpu().numpy()
+        return half
+
+    return compute

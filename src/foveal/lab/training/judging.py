@@ -1,0 +1,95 @@
+"""What a network says of many images, as an assessor would: nothing is drawn by chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from foveal.lab.models.base import Judgement
+from foveal.lab.training.config import Precision
+from foveal.lab.training.data import Augmentation, Batch
+
+Floats = NDArray[np.float64]
+
+Progress = Callable[[int, int, str], None]
+"""Told of each step: steps done, steps in all, what to show."""
+
+
+class BatchSource(Protocol):
+    """Where batches come from: images cut into views, or features out of the cache."""
+
+    rated: Tensor
+
+    def __len__(self) -> int: ...
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Positions in the order of this epoch."""
+        ...
+
+    def batches(
+        self,
+        positions: Sequence[NDArray[np.int64]],
+        *,
+        augmentation: Augmentation | None = None,
+        epoch: int = 0,
+        draw: int = 0,
+        workers: int = 1,
+    ) -> Iterator[Batch]:
+        """Batches of these positions, in order."""
+        ...
+
+
+def judge(
+    network: nn.Module,
+    source: BatchSource,
+    *,
+    batch: int = 32,
+    draws: int = 1,
+    workers: int = 1,
+    precision: Precision = "fp32",
+    progress: Progress | None = None,
+) -> tuple[Floats, Floats]:
+    """Judge all images of a source as an assessor does: nothing is drawn by chance.
+
+    Args:
+        network: from views to a :class:`Judgement`; left in evaluation mode.
+        source: the images.
+        batch: images a step; it does not matter to the scores.
+        draws: sets of fragments over which quality and spread are averaged.
+        workers: threads that decode.
+        precision: as in training.
+        progress: told of each step.
+
+    Returns:
+        Quality and spread, float64 (n, targets) each.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    autocast = torch.autocast(
+        device.type, torch.float16 if precision == "fp16" else torch.bfloat16, enabled=precision != "fp32"
+    )
+    positions = np.array_split(np.arange(len(source)), math.ceil(len(source) / batch))
+    sums: list[tuple[Floats, Floats]] = []
+    done = 0
+    for draw in range(draws):
+        rows: list[Judgement] = []
+        for cut in source.batches(positions, draw=draw, workers=workers):
+            with torch.inference_mode(), autocast:
+                judged = network(cut.to(device).views)
+            rows.append(Judgement(judged.quality.float().cpu(), judged.spread.float().cpu()))
+            done += 1
+            if progress is not None:
+                progress(done, draws * len(positions), "judging")
+        sums.append(
+            (
+                torch.cat([row.quality for row in rows]).double().numpy(),
+                torch.cat([row.spread for row in rows]).double().numpy(),
+            )
+        )
+    return np.mean([quality for quality, _ in sums], axis=0), np.mean([spread for _, spread in sums], axis=0)

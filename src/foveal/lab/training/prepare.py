@@ -1,0 +1,143 @@
+"""From a recipe to what a run needs: ratings in parts, backbone, model."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from foveal.errors import RatingsError
+from foveal.lab.backbones import VisionBackbone, load_backbone
+from foveal.lab.backbones.tuning import apply_tuning
+from foveal.lab.models.base import QualityModel
+from foveal.lab.models.registry import MODELS
+from foveal.lab.trained import BackboneReference, reference
+from foveal.lab.training.recipe import BackboneConfig, RatingsConfig, Recipe, SplitConfig
+from foveal.ratings.own_table import Columns
+from foveal.ratings.sources import read_ratings
+from foveal.ratings.splits import grouped_split, read_split
+from foveal.ratings.table import DatasetCard, Ratings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Ratings by what they are for.
+
+    Attributes:
+        train: what is learnt from.
+        validation: what chooses, and calibrates the interval.
+        test: what is reported, or None.
+    """
+
+    train: Ratings
+    validation: Ratings
+    test: Ratings | None
+
+
+def load_ratings(config: RatingsConfig, folder: Path = Path()) -> Ratings:
+    """Read the ratings of a recipe.
+
+    Args:
+        config: where they are and what their scores mean.
+        folder: where relative paths begin.
+
+    Raises:
+        RatingsError: they cannot be read.
+    """
+    card = None
+    if config.low is not None and config.high is not None:
+        name = Path(config.path).stem or config.path
+        card = DatasetCard(name, config.low, config.high, config.higher_is_better)
+    names = config.columns
+    columns = Columns(
+        image=names.image,
+        scores=dict(names.scores),
+        group=names.group,
+        subset=names.subset,
+        split=names.split,
+    )
+    return read_ratings(
+        folder / config.path,
+        dataset=config.dataset,
+        images=None if config.images is None else folder / config.images,
+        card=card,
+        columns=columns if config.dataset is None else None,
+        missing=config.missing,
+    )
+
+
+def divide(ratings: Ratings, config: SplitConfig, folder: Path = Path()) -> Parts:
+    """Divide ratings into parts; images that belong together stay together.
+
+    Args:
+        ratings: all of them.
+        config: how.
+        folder: where relative paths begin.
+
+    Raises:
+        RatingsError: there is no training part, or there are too few images or groups.
+    """
+    if config.kind == "seeded":
+        ratings = _seeded(ratings, config)
+    if config.file is not None:
+        ratings = _overlay(ratings, folder / config.file)
+    train = ratings.part("train")
+    if "validation" in ratings.split:
+        validation = ratings.part("validation")
+    else:
+        kept, held = grouped_split(
+            train.names, train.groups, (1 - config.validation, config.validation), config.seed
+        )
+        train, validation = train.take(train.indices(kept)), train.take(train.indices(held))
+    return Parts(train, validation, ratings.part("test") if "test" in ratings.split else None)
+
+
+def load_vision(config: BackboneConfig, folder: Path = Path()) -> tuple[VisionBackbone, BackboneReference]:
+    """Load the backbone of a recipe and set free what is to be trained.
+
+    Args:
+        config: which, and how much of it is trained.
+        folder: where relative paths begin.
+
+    Returns:
+        The backbone, and what a model built on it must remember of it.
+
+    Raises:
+        BackboneError: it cannot be loaded.
+    """
+    place = locate_backbone(config.name, folder)
+    backbone = load_backbone(place, revision=config.revision)
+    described = reference(os.fspath(place), backbone, config.tuning, config.attention)
+    backbone.core.set_attn_implementation(config.attention)
+    apply_tuning(backbone, config.tuning)
+    return backbone, described
+
+
+def locate_backbone(name: str, folder: Path = Path()) -> str | os.PathLike[str]:
+    """A backbone's folder, beside the recipe or as it stands; otherwise the name itself."""
+    beside = folder / name
+    return beside if beside.is_dir() else name
+
+
+def make_model(recipe: Recipe, backbone: VisionBackbone) -> QualityModel:
+    """Make the model of a recipe; its first weights come from torch's global generator."""
+    return MODELS[recipe.model].make(backbone, recipe.options, recipe.targets)
+
+
+def _seeded(ratings: Ratings, config: SplitConfig) -> Ratings:
+    if not config.test:
+        return replace(ratings, split=("train",) * len(ratings))
+    _, test = grouped_split(ratings.names, ratings.groups, (1 - config.test, config.test), config.seed)
+    in_test = frozenset(test)
+    return replace(ratings, split=tuple("test" if n in in_test else "train" for n in ratings.names))
+
+
+def _overlay(ratings: Ratings, path: Path) -> Ratings:
+    """Give images that a split file names the part that it says."""
+    labels = list(ratings.split)
+    for part, names in read_split(path).parts.items():
+        for index in ratings.indices(names):
+            if labels[index] == "test" and part != "test":
+                raise RatingsError(f"{path}: {ratings.names[index]} is in the test part; it must stay there")
+            labels[index] = part
+    return replace(ratings, split=tuple(labels))

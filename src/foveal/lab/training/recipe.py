@@ -1,0 +1,234 @@
+"""Recipes: TOML files that say all that a training run depends on."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from foveal.lab.backbones.tuning import TuningMode
+from foveal.lab.models.registry import MODELS
+from foveal.lab.training.config import TrainingConfig
+from foveal.lab.training.strict import RecipeError, build
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """Headings of a table of one's own; see :class:`foveal.ratings.own_table.Columns`.
+
+    Attributes:
+        image: path of the image.
+        scores: heading of the scores of each target.
+        group: what a split must not separate.
+        subset: the owners' subset.
+        split: train, validation or test.
+    """
+
+    image: str | None = None
+    scores: Mapping[str, str] = field(default_factory=lambda: {"quality": "mos"})
+    group: str | None = None
+    subset: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class RatingsConfig:
+    """What is learnt from.
+
+    Attributes:
+        path: a table (CSV, TSV, Parquet, XLSX, JSON lines), a folder in the Hub's imagefolder layout, or, if
+            ``dataset`` is given, the folder of that set. Relative to the recipe's folder.
+        dataset: name of a set whose layout is known, such as ``biq2021``.
+        images: where the images lie, if not beside the table.
+        low: lower end of the scores' scale; needed unless ``dataset`` is given.
+        high: upper end of the scores' scale.
+        higher_is_better: direction of the scores.
+        columns: headings.
+        missing: ``error``, or ``drop`` to leave out rows whose image is absent.
+    """
+
+    path: str
+    dataset: str | None = None
+    images: str | None = None
+    low: float | None = None
+    high: float | None = None
+    higher_is_better: bool = True
+    columns: ColumnNames = field(default_factory=ColumnNames)
+    missing: Literal["error", "drop"] = "error"
+
+    def __post_init__(self) -> None:
+        if self.dataset is None and (self.low is None or self.high is None):
+            raise ValueError("state low and high, the two ends of the scores' scale: they cannot be guessed")
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Which images are learnt from, which choose, and which are for the report.
+
+    Attributes:
+        kind: ``given``, the split of the table itself, or ``seeded``, at random without separating groups.
+        file: a split written by :func:`foveal.ratings.splits.write_split`, relative to the recipe's folder.
+            Its parts replace those of the table for the images that it names.
+        validation: share of the training part that is held out for choices, where there is no validation
+            part by then.
+        test: share of all images that a ``seeded`` split keeps for the report; may be 0.
+        seed: of the draw.
+    """
+
+    kind: Literal["given", "seeded"] = "seeded"
+    file: str | None = None
+    validation: float = 0.1
+    test: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind == "seeded" and self.file is not None:
+            raise ValueError("a seeded split is drawn, not read: leave file out, or set kind to 'given'")
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation is {self.validation}, expected above 0 and below 1")
+        if not 0 <= self.test < 1:
+            raise ValueError(f"test is {self.test}, expected 0 to below 1")
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The pretrained vision transformer.
+
+    Attributes:
+        name: a folder (relative to the recipe's, or as it stands), a known name, or a Hub id.
+        revision: commit on the Hub; by default the pinned one.
+        tuning: what of it is trained; by default nothing.
+        attention: how its attention is computed. ``eager`` is the fastest to train on CPUs in bf16.
+    """
+
+    name: str
+    revision: str | None = None
+    tuning: TuningMode = field(default_factory=TuningMode)
+    attention: Literal["sdpa", "eager"] = "sdpa"
+
+
+@dataclass(frozen=True)
+class CardConfig:
+    """What goes onto the card of the exported assessor.
+
+    Attributes:
+        name: lower-case name.
+        version: of the weights.
+        licence: SPDX identifier of the weights.
+        summary: one line.
+        training_data: what it has seen.
+    """
+
+    name: str = "my-assessor"
+    version: str = "0.1"
+    licence: str = "unstated"
+    summary: str = ""
+    training_data: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a run depends on, but for the weights of the backbone and the images.
+
+    Attributes:
+        ratings: what is learnt from.
+        backbone: the pretrained vision transformer.
+        model: what stands on it: a name of :data:`foveal.lab.models.registry.MODELS`.
+        options: of the model: its configuration.
+        split: which images are learnt from.
+        training: how.
+        targets: score columns, quality first.
+        card: of the exported assessor.
+        folder: where relative paths begin: the folder of the recipe's file.
+    """
+
+    ratings: RatingsConfig
+    backbone: BackboneConfig
+    model: str
+    options: Any
+    split: SplitConfig = field(default_factory=SplitConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    targets: tuple[str, ...] = ("quality",)
+    card: CardConfig = field(default_factory=CardConfig)
+    folder: Path = Path()
+
+    def path(self, name: str) -> Path:
+        """A path of the recipe as it is found from here."""
+        return self.folder / name
+
+
+def read_recipe(path: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: a TOML file.
+        changes: values that replace those of the file, by dotted name: ``{"training.epochs": 3}``.
+
+    Raises:
+        RecipeError: the file is missing, is not TOML, or a field is unknown, missing or wrong.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as TOML: {error}") from error
+    try:
+        return recipe_from(_changed(values, changes or {}), path.parent)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def recipe_from(values: Mapping[str, Any], folder: Path = Path()) -> Recipe:
+    """Make a recipe from tables.
+
+    Args:
+        values: as read from TOML.
+        folder: where relative paths begin.
+
+    Raises:
+        RecipeError: a field is unknown, missing or wrong.
+    """
+    tables = dict(values)
+    model = tables.pop("model", None)
+    if not isinstance(model, Mapping) or "kind" not in model:
+        raise RecipeError("model.kind: missing; it has no default")
+    kind = model["kind"]
+    if not isinstance(kind, str) or kind not in MODELS:
+        raise RecipeError(f"model.kind: {kind!r} is not one of {', '.join(map(repr, MODELS))}")
+    options: Any = build(MODELS[kind].config, {k: v for k, v in model.items() if k != "kind"}, "model")
+    if odd := {"options", "folder"} & tables.keys():
+        raise RecipeError(f"{sorted(odd)[0]}: unknown field")
+    # The options are built by now, and the folder is not the file's to say.
+    filled = build(_Tables, tables, "")
+    return Recipe(**vars(filled), model=kind, options=options, folder=folder)
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Tables of the file beside the model's."""
+
+    ratings: RatingsConfig
+    backbone: BackboneConfig
+    split: SplitConfig = field(default_factory=SplitConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    targets: tuple[str, ...] = ("quality",)
+    card: CardConfig = field(default_factory=CardConfig)
+
+
+def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Put values in by their dotted names."""
+    result = dict(values)
+    for name, value in changes.items():
+        first, _, rest = name.partition(".")
+        if rest:
+            inner = result.get(first, {})
+            if not isinstance(inner, Mapping):
+                raise RecipeError(f"{first}: expected a table, found {inner!r}")
+            result[first] = _changed(inner, {rest: value})
+        else:
+            result[first] = value
+    return result
