@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foveal.artifact.card import Card, SideRange, ViewSpec
 from foveal.artifact.file import Artifact
@@ -176,12 +177,19 @@ class Assessor:
             return []
         batch = {key: np.stack([image.views[key] for image in images]) for key in self._card.views}
         outputs = self._engine.run(batch)
+        maps = outputs.get("quality_map", [None] * len(images))
         return [
-            self._assessment(image, outputs["quality"][i], outputs["spread"][i])
+            self._assessment(image, outputs["quality"][i], outputs["spread"][i], maps[i])
             for i, image in enumerate(images)
         ]
 
-    def _assessment(self, image: _Prepared, quality: np.float32, spread: np.float32) -> Assessment:
+    def _assessment(
+        self,
+        image: _Prepared,
+        quality: np.float32,
+        spread: np.float32,
+        quality_map: NDArray[np.float32] | None,
+    ) -> Assessment:
         if not (np.isfinite(quality) and np.isfinite(spread) and spread > 0):
             raise FovealError(
                 f"{image.source or 'image'}: {self._card.model} gives quality {quality} and spread {spread}; "
@@ -191,7 +199,25 @@ class Assessor:
         centre = _clip(float(quality))
         reach = calibration.factor * float(spread)
         interval = Interval(_clip(centre - reach), _clip(centre + reach), calibration.coverage)
-        return Assessment(centre, interval, self._card.model, source=image.source, warnings=image.warnings)
+        if quality_map is not None:
+            quality_map = self._checked_map(image, quality_map)
+        return Assessment(
+            centre,
+            interval,
+            self._card.model,
+            source=image.source,
+            quality_map=quality_map,
+            warnings=image.warnings,
+        )
+
+    def _checked_map(self, image: _Prepared, quality_map: NDArray[np.float32]) -> NDArray[np.float32]:
+        if quality_map.ndim != len(("rows", "columns")) or not np.isfinite(quality_map).all():
+            raise FovealError(
+                f"{image.source or 'image'}: {self._card.model} gives a map of local quality that is none; "
+                "the model is broken, use another"
+            )
+        clipped: NDArray[np.float32] = np.clip(quality_map, LOWEST, HIGHEST)
+        return clipped
 
 
 def _own_name(image: Any) -> str | None:

@@ -22,8 +22,8 @@ Write = Callable[[Path, dict[str, Sequence[object]]], Path]
 def place(tmp_path: Path, write_table: Write) -> Callable[..., Path]:
     """Makes a folder with images and their metadata: ``place("train", ["a.png"], mos=[3])``."""
 
-    def place(part: str, names: list[str], metadata: str = "metadata.csv", **columns: list[object]) -> Path:
-        folder = tmp_path / "set" / part
+    def place(inside: str, names: list[str], metadata: str = "metadata.csv", **columns: list[object]) -> Path:
+        folder = tmp_path / "set" / inside
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(b"picture")
@@ -155,10 +155,7 @@ def test_folders_without_ratings_say_what_was_expected(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shard", ["data/train-00000-of-00001.parquet", "0000.parquet"])
 def test_a_hub_dataset_in_parquet_is_refused_with_a_way_out(tmp_path: Path, shard: str) -> None:
     (tmp_path / shard).parent.mkdir(exist_ok=True)
-    pq.write_table(
-        pa.table({"image": [{"bytes": b"picture", "path": "a.png"}], "mos": [1]}), tmp_path / shard
-    )
-    with pytest.raises(
-        RatingsError, match=rf"Parquet files \({shard}\).*write them to files first.*to_pylist"
-    ):
+    images = [{"bytes": b"picture", "path": "a.png"}]
+    pq.write_table(pa.table({"image": images, "mos": [1]}), tmp_path / shard)
+    with pytest.raises(RatingsError, match=rf"Parquet files \({shard}\).*write them to files first"):
         read_imagefolder(tmp_path, CARD)

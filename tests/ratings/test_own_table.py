@@ -138,10 +138,10 @@ def test_impossible_names_of_images_are_missing_images(folder: Path) -> None:
     table = folder / "long.csv"
     for name in (f"{'x' * 300}.png", "nul\0/b.png", "nul\0.png"):
         table.write_text(f"image,mos\n{name},1\n", encoding="utf-8")
-        with pytest.raises(RatingsError, match="mine: 1 image .* missing"):
+        with pytest.raises(RatingsError, match=r"mine: 1 image .* missing"):
             read_table(table, CARD)
     table.write_text(f"image,mos\n{'x' * 300}/b.png,1\n", encoding="utf-8")
-    with pytest.raises(RatingsError, match="cannot be listed|missing"):
+    with pytest.raises(RatingsError, match=r"cannot be listed|missing"):
         read_table(table, CARD)
 
 

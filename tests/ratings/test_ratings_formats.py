@@ -72,7 +72,7 @@ def same(one: Ratings, other: Ratings) -> bool:
 
 
 @given(rows=st.lists(ROWS, min_size=1, max_size=len(NAMES)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_same_table_gives_the_same_ratings_in_every_format(
     rows: list[dict[str, object]], folder: Path, write_table: Write
 ) -> None:
@@ -95,7 +95,7 @@ def test_numbers_as_text_are_read_back_exactly(value: float) -> None:
     if math.isnan(value):
         assert cell == ""
     else:
-        assert float(cell) == value
+        assert float(cell) == float(value)
         assert math.copysign(1, float(cell)) == math.copysign(1, value)
         assert not cell.endswith(".0")
 
@@ -140,18 +140,18 @@ def test_missing_scores_are_nan_and_whole_numbers_have_no_point(
     assert table["empty"] == ["", "", ""]
 
 
-@pytest.mark.parametrize("suffix", TYPED)
 @pytest.mark.parametrize(
-    ("value", "shown"),
-    [(True, "'true'"), (datetime.date(2024, 5, 1), "'2024-05-01"), ([4, 5], r"'\[4, 5\]'"), ("4,5", "'4,5'")],
+    ("suffix", "value", "shown"),
+    [
+        *((suffix, True, "'true'") for suffix in TYPED),
+        *((suffix, "4,5", "'4,5'") for suffix in KINDS),
+        *((suffix, datetime.date(2024, 5, 1), "'2024-05-01") for suffix in (".parquet", ".xlsx")),
+        *((suffix, [4, 5], r"'\[4, 5\]'") for suffix in (".parquet", ".jsonl")),
+    ],
 )
 def test_scores_that_are_no_numbers_are_refused_and_harmless_where_unused(
     tmp_path: Path, write_table: Write, suffix: str, value: object, shown: str
 ) -> None:
-    if (suffix == ".xlsx" and isinstance(value, list)) or (
-        suffix == ".jsonl" and isinstance(value, datetime.date)
-    ):
-        pytest.skip("the format has no such cells")
     (tmp_path / "a.png").write_bytes(b"picture")
     path = tmp_path / f"t{suffix}"
     write_table(path, {"image": ["a.png"], "mos": [3], "other": [value]})
@@ -188,7 +188,7 @@ def test_headings_that_differ_by_blanks_only_are_refused(
 
 @pytest.mark.parametrize("suffix", KINDS)
 @given(content=st.binary(max_size=200))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_bytes_that_are_no_table_are_refused_and_never_crash(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, content: bytes
 ) -> None:
@@ -197,15 +197,17 @@ def test_bytes_that_are_no_table_are_refused_and_never_crash(
     try:
         table = read_columns(path)
     except RatingsError as error:
-        assert f"noise{suffix}" in str(error)
+        message = str(error)
     else:
         assert suffix in (".csv", ".tsv")  # any line of text is a heading
         assert len({len(cells) for cells in table.values()}) <= 1
+        message = path.name
+    assert path.name in message
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".xlsx"])
 @given(share=st.floats(0, 1, exclude_max=True))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_files_that_are_cut_are_refused(
     tmp_path_factory: pytest.TempPathFactory, write_table: Write, suffix: str, share: float
 ) -> None:
@@ -218,7 +220,7 @@ def test_files_that_are_cut_are_refused(
 
 
 @given(share=st.floats(0, 1, exclude_max=True))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_lines_of_json_that_are_cut_are_refused_but_between_lines(
     tmp_path_factory: pytest.TempPathFactory, write_table: Write, share: float
 ) -> None:
@@ -240,7 +242,8 @@ def test_lines_of_json_that_are_cut_are_refused_but_between_lines(
     [
         ("[1, 2]", "line 2 is not a JSON object"),
         ('"image"', "line 2 is not a JSON object"),
-        ('{"image": "a", "image": "b"}', "same heading, 'image'"),
+        ('{"image": "a", "image": "b"}', "line 2 is not JSON: a key stands twice"),
+        ('{"image": "a", " image": "b"}', "same heading, 'image'"),
         ("[" * 100_000, "line 2 is not JSON"),
         ('{"mos": ' + "9" * 5000 + "}", "line 2 is not JSON"),
         ("{'image': 'a'}", "line 2 is not JSON"),
@@ -256,11 +259,11 @@ def test_lines_that_are_no_objects_are_refused(tmp_path: Path, line: str, messag
 def test_keys_of_json_may_be_absent_and_nested_ones_are_no_columns(tmp_path: Path) -> None:
     path = tmp_path / "t.JSONL"
     path.write_text(
-        '\ufeff{"image": "a", "mos": 5.0, "": 1}\n\n{"image": "b", " raters ": {"n": 3, "n": 4}}\n',
+        '\ufeff{"image": "a", "mos": 5.0, "": 1}\n\n{"image": "b", " raters ": {"n": 3, "m": 4}}\n',
         encoding="utf-8",
     )
     table = read_columns(path)
-    assert dict(table) == {"image": ["a", "b"], "mos": ["5", ""], "raters": ["", '[["n", 3], ["n", 4]]']}
+    assert dict(table) == {"image": ["a", "b"], "mos": ["5", ""], "raters": ["", '{"n": 3, "m": 4}']}
 
 
 def test_tabs_separate_and_quotes_may_hold_them(tmp_path: Path) -> None:
@@ -277,16 +280,14 @@ def test_only_workbooks_have_sheets(tmp_path: Path, write_table: Write) -> None:
                 read_table(path, CARD, Columns(sheet="one"))
 
 
-@pytest.mark.parametrize(
-    ("suffix", "package", "extra"), [(".parquet", "pyarrow", "parquet"), (".xlsx", "openpyxl", "xlsx")]
-)
+@pytest.mark.parametrize(("extra", "package"), [("parquet", "pyarrow"), ("xlsx", "openpyxl")])
 def test_a_missing_extra_is_named(
-    tmp_path: Path, write_table: Write, monkeypatch: pytest.MonkeyPatch, suffix: str, package: str, extra: str
+    tmp_path: Path, write_table: Write, monkeypatch: pytest.MonkeyPatch, extra: str, package: str
 ) -> None:
-    path = write_table(tmp_path / f"t{suffix}", {"image": ["a"], "mos": [1]})
+    path = write_table(tmp_path / f"t.{extra}", {"image": ["a"], "mos": [1]})
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.parquet", None)
-    with pytest.raises(MissingExtraError, match=rf"t{suffix}: .*foveal\[{extra}\]"):
+    with pytest.raises(MissingExtraError, match=rf"t\.{extra}: .*foveal\[{extra}\]"):
         read_columns(path)
 
 

@@ -60,9 +60,8 @@ def test_a_column_has_a_name_even_with_dots_and_blanks(tmp_path: Path) -> None:
 def hub_table(path: Path) -> list[bytes]:
     pictures = [os.urandom(20), os.urandom(30)]
     images = [{"bytes": picture, "path": f"{i}.png"} for i, picture in enumerate(pictures)]
-    write(
-        path, image=pa.array(images, HUB_IMAGE), name=pa.array(["0.png", "1.png"]), mos=pa.array([4.5, 1.0])
-    )
+    names, mos = pa.array(["0.png", "1.png"]), pa.array([4.5, 1.0])
+    write(path, image=pa.array(images, HUB_IMAGE), name=names, mos=mos)
     return pictures
 
 
@@ -71,7 +70,7 @@ def test_embedded_images_are_refused_with_a_way_out_that_works(
 ) -> None:
     path = tmp_path / "train-00000-of-00001.parquet"
     pictures = hub_table(path)
-    with pytest.raises(RatingsError, match="column 'image' holds bytes.*write them to files") as caught:
+    with pytest.raises(RatingsError, match=r"column 'image' holds bytes.*write them to files") as caught:
         read_table(path, CARD)
     code = str(caught.value).split("`")[1]
     monkeypatch.chdir(tmp_path)

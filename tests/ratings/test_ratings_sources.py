@@ -47,11 +47,8 @@ def test_an_unknown_set_is_refused_with_those_that_are_known(folder: Path) -> No
 
 @pytest.mark.parametrize("suffix", [".csv", ".xlsx", ".parquet"])
 def test_a_table_is_read_with_a_card(folder: Path, write_table: Write, suffix: str) -> None:
-    path = (
-        write_table(folder / "tables" / f"t{suffix}", {"image": ["a.png", "b.png"], "dmos": [0, 1.5]})
-        if ((folder / "tables").mkdir() is None)
-        else folder
-    )
+    (folder / "tables").mkdir()
+    path = write_table(folder / "tables" / f"t{suffix}", {"image": ["a.png", "b.png"], "dmos": [0, 1.5]})
     card = DatasetCard("mine", 0, 2, higher_is_better=False)
     columns = Columns(scores={"quality": "dmos"})
     ratings = read_ratings(path, card=card, columns=columns, images=folder)
@@ -92,11 +89,11 @@ def test_without_a_card_the_error_says_what_to_state_and_what_is_seen(
         folder / place, {image: ["a.png", "b.png", "c.png"], "dmos": [12.5, None, 87], "c": [None] * 3}
     )
     source = path if place == "t.csv" else folder
-    with pytest.raises(RatingsError, match="low and high.*higher_is_better.*DMOS") as caught:
+    with pytest.raises(RatingsError, match=r"low and high.*higher_is_better.*DMOS") as caught:
         read_ratings(source, columns=Columns(scores={"quality": "dmos", "correspondence": "c"}))
     assert str(caught.value).startswith(f"{source}: ")
-    assert "quality (column 'dmos') from 12.5 to 87; correspondence (column 'c') has no scores" in str(
-        caught.value
+    assert str(caught.value).endswith(
+        "Seen: quality (column 'dmos') from 12.5 to 87; correspondence (column 'c') has no scores"
     )
 
 

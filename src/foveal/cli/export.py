@@ -7,7 +7,7 @@ import click
 EXAMPLES = """\b
 Examples:
   foveal export runs/mine/model mine.foveal.safetensors
-  foveal export runs/glia/model glia.foveal.safetensors --backbone vit-tiny --draws 3
+  foveal export glia-vit-tiny glia.foveal.safetensors --backbone FOLDER --draws 3
   foveal score photos/ --model mine.foveal.safetensors
 """
 
@@ -54,15 +54,16 @@ def export(
 ) -> None:
     """Write ARTIFACT, a file that 'foveal score --model' runs without torch, from a trained MODEL.
 
-    MODEL is the folder that 'foveal train' has written, or a Hub id. The artifact holds the backbone's
-    weights: its licence applies to the file too. Scores of model and artifact are compared.
+    MODEL is the folder that 'foveal train' has written, a shipped model (glia-vit-tiny), or a Hub id.
+    The artifact holds the backbone's weights: its licence applies to the file too. Scores of model and
+    artifact are compared.
     """
     from pathlib import Path
 
     from foveal.lab.export_trained import export_model
-    from foveal.lab.trained import TrainedModel
+    from foveal.lab.trained import load_trained
 
-    trained = TrainedModel.from_pretrained(model, backbone=backbone)
+    trained = load_trained(model, backbone=backbone)
     agreement = export_model(
         trained,
         artifact,

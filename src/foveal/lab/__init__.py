@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from foveal.lab.export_trained import export_model
     from foveal.lab.train import train
     from foveal.lab.trainable import TrainableAssessor
-    from foveal.lab.trained import TrainedModel
+    from foveal.lab.trained import TrainedModel, load_trained
     from foveal.lab.training.recipe import read_recipe
 
 _HOMES = {
@@ -25,11 +25,20 @@ _HOMES = {
     "TrainedModel": "foveal.lab.trained",
     "export_model": "foveal.lab.export_trained",
     "load_backbone": "foveal.lab.backbones.load",
+    "load_trained": "foveal.lab.trained",
     "read_recipe": "foveal.lab.training.recipe",
     "train": "foveal.lab.train",
 }
 
-__all__ = ["TrainableAssessor", "TrainedModel", "export_model", "load_backbone", "read_recipe", "train"]
+__all__ = [
+    "TrainableAssessor",
+    "TrainedModel",
+    "export_model",
+    "load_backbone",
+    "load_trained",
+    "read_recipe",
+    "train",
+]
 
 for _needed in ("torch", "transformers"):
     if find_spec(_needed) is None:

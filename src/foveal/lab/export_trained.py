@@ -23,6 +23,7 @@ from foveal.lab.backbones.base import Backbone
 from foveal.lab.backbones.tuning import merge_tuning
 from foveal.lab.export import example_views, to_artifact, to_onnx
 from foveal.lab.trained import TrainedModel
+from foveal.runtime.engine import OUTPUTS
 from foveal.runtime.select import make_engine
 
 TOLERANCE = 1e-3
@@ -51,7 +52,9 @@ class Agreement:
 
 
 class ArtifactGraph(nn.Module):
-    """A model as the ground floor calls it: views one by one, in the card's order -> quality and spread.
+    """A model as the ground floor calls it: views one by one, in the card's order.
+
+    It gives quality and spread of the first target and, if the model can, a map of local quality.
 
     Args:
         model: the trained model.
@@ -63,19 +66,25 @@ class ArtifactGraph(nn.Module):
         self.model = model
         self.draws = draws
         self.views = artifact_views(model.network.views, draws)
+        self.outputs = (*OUTPUTS, "quality_map") if model.network.has_map else OUTPUTS
 
-    def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (batch, side, side, 3) each -> (batch,) each."""
+    def forward(self, *views: Tensor) -> tuple[Tensor, ...]:
+        """uint8 (batch, side, side, 3) each -> (batch,) of quality and spread, map (batch, rows, columns)."""
         given = dict(zip(self.views, views, strict=True))
-        judged = [
-            self.model(
-                {name: given[_input(name, spec, draw)] for name, spec in self.model.network.views.items()}
-            )
+        specs = self.model.network.views
+        drawn = [
+            self._judge({name: given[_input(name, spec, draw)] for name, spec in specs.items()})
             for draw in range(self.draws)
         ]
-        quality = torch.stack([judgement.quality[:, 0] for judgement in judged]).mean(dim=0)
-        spread = torch.stack([judgement.spread[:, 0] for judgement in judged]).mean(dim=0)
-        return quality, spread
+        return tuple(torch.stack(column).mean(dim=0) for column in zip(*drawn, strict=True))
+
+    def _judge(self, views: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        network = self.model.network
+        if not network.has_map:
+            judgement = network(views)
+            return judgement.quality[:, 0], judgement.spread[:, 0]
+        judgement, cells = network.local_quality(views)
+        return judgement.quality[:, 0], judgement.spread[:, 0], cells
 
 
 def artifact_views(views: Mapping[str, ViewSpec], draws: int = 1) -> dict[str, ViewSpec]:
@@ -137,7 +146,7 @@ def export_model(
             part.core.set_attn_implementation("eager")
     graph = ArtifactGraph(model, draws).eval()
     example = tuple(view for spec in graph.views.values() for view in example_views(1, spec.side))
-    onnx = to_onnx(graph, example, list(graph.views), ("quality", "spread"))
+    onnx = to_onnx(graph, example, list(graph.views), graph.outputs)
     write_artifact(
         path, to_artifact(onnx, make_card(model, draws, measured or {})), store_float16=store_float16
     )
@@ -187,7 +196,7 @@ def compare_scores(graph: ArtifactGraph, path: Path, images: Iterable[Any]) -> A
     for image in images:
         views = cut_views(decode(image).pixels, graph.views)
         tensors = [torch.from_numpy(view.copy())[None] for view in views.values()]
-        own, width = (float(column[0]) for column in graph(*tensors))
+        own, width = (float(column[0]) for column in graph(*tensors)[:2])
         there = assessor.engine.run({name: view[None] for name, view in views.items()})
         quality = max(quality, abs(own - float(there["quality"][0])))
         spread = max(spread, factor * abs(width - float(there["spread"][0])))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from foveal.artifact.card import Calibration
 from foveal.errors import RatingsError
@@ -20,7 +20,7 @@ from foveal.lab.training.data import RatedImages
 from foveal.lab.training.feature_rows import read_features
 from foveal.lab.training.features import FeatureCache, cache_folder
 from foveal.lab.training.fit import FitResult, fit
-from foveal.lab.training.judging import BatchSource, Progress, judge
+from foveal.lab.training.judging import BatchSource, Floats, Progress, judge
 from foveal.lab.training.logs import LogKind
 from foveal.lab.training.prepare import Parts, divide, load_ratings, load_vision, make_model
 from foveal.lab.training.recipe import Recipe
@@ -41,12 +41,14 @@ class TrainingRun:
         model: with the weights of the best epoch and a calibrated interval.
         result: the history.
         parts: images that were learnt from, chose, and are left for the report.
+        validation_quality: what the model says of the validation part, float64 (n, targets).
         folder: of the saved model.
     """
 
     model: TrainedModel
     result: FitResult
     parts: Parts
+    validation_quality: Floats
     folder: Path
 
 
@@ -124,19 +126,27 @@ def train(
         cpu=cpu,
         progress=telling.step,
     )
+    training = recipe.training
+    quality, spread = judge(
+        network,
+        chooses,
+        batch=training.validation_batch,
+        workers=training.workers,
+        precision=training.precision,
+    )
     record = Record(
         kind=recipe.model,
         options=asdict(recipe.options),
         targets=recipe.targets,
         backbone=described,
-        calibration=_calibrate(recipe, network, chooses),
+        calibration=_calibrate(recipe.targets, quality, spread, chooses.rated),
         card=recipe.card,
         sides=_sides(parts.train),
         validation=dict(result.validation),
     )
     trained = TrainedModel(model, record)
     trained.save_pretrained(folder / MODEL)
-    return TrainingRun(trained, result, parts, folder / MODEL)
+    return TrainingRun(trained, result, parts, quality, folder / MODEL)
 
 
 def _images(recipe: Recipe, model: QualityModel, parts: Parts) -> tuple[BatchSource, BatchSource]:
@@ -163,23 +173,17 @@ def _features(
     return head, learnt, chooses
 
 
-def _calibrate(recipe: Recipe, network: nn.Module, chooses: BatchSource) -> dict[str, Calibration]:
+def _calibrate(
+    targets: tuple[str, ...], quality: Floats, spread: Floats, rated: Tensor
+) -> dict[str, Calibration]:
     """Split-conformal factor of each target from the validation part."""
-    training = recipe.training
-    quality, spread = judge(
-        network,
-        chooses,
-        batch=training.validation_batch,
-        workers=training.workers,
-        precision=training.precision,
-    )
-    rated = chooses.rated.double().numpy()
+    scores = rated.double().numpy()
     calibration = {}
-    for column, target in enumerate(recipe.targets):
-        known = np.flatnonzero(~np.isnan(rated[:, column]))
+    for column, target in enumerate(targets):
+        known = np.flatnonzero(~np.isnan(scores[:, column]))
         try:
             factor = calibration_factor(
-                quality[known, column], spread[known, column], rated[known, column], coverage=COVERAGE
+                quality[known, column], spread[known, column], scores[known, column], coverage=COVERAGE
             )
         except ValueError as error:
             raise RatingsError(f"the validation part cannot calibrate {target}: {error}") from error

@@ -8,21 +8,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-import torch
-
-from foveal.assessment import HIGHEST, LOWEST, Assessment, Interval
-from foveal.assessor import cut_views
+from foveal.assessment import HIGHEST, LOWEST, Assessment
 from foveal.errors import FovealError
-from foveal.imaging.decode import decode, name_of
+from foveal.lab.assess import assess
 from foveal.lab.export_trained import Agreement, export_model
 from foveal.lab.train import Telling, train
 from foveal.lab.trained import TrainedModel
 from foveal.lab.training.fit import FitResult
 from foveal.lab.training.recipe import recipe_from
 from foveal.ratings.table import Ratings
-
-_BATCH = 16
 
 
 class NotFittedError(FovealError):
@@ -111,23 +105,18 @@ class TrainableAssessor:
         self.model_, self.result_ = run.model, run.result
         return self
 
-    def predict(self, images: Iterable[Any]) -> list[Assessment]:
+    def predict(self, images: Iterable[Any], *, draws: int = 1) -> list[Assessment]:
         """Judge images, with intervals.
 
         Args:
             images: whatever :class:`foveal.assessor.Assessor` takes: paths, bytes, arrays, PIL images.
+            draws: sets of fragments whose judgements are averaged.
 
         Raises:
             NotFittedError: before ``fit``.
             ImageError: an image cannot be decoded.
         """
-        model = self._fitted()
-        images = list(images)
-        return [
-            row
-            for start in range(0, len(images), _BATCH)
-            for row in _judge(model, images[start : start + _BATCH])
-        ]
+        return assess(self._fitted(), images, draws=draws)
 
     def export(
         self, path: str | os.PathLike[str], *, draws: int = 1, store_float16: bool = False
@@ -153,35 +142,3 @@ class TrainableAssessor:
             return self.model_
         except AttributeError:
             raise NotFittedError("this assessor has learnt nothing yet: call fit(ratings) first") from None
-
-
-def _judge(model: TrainedModel, images: list[Any]) -> list[Assessment]:
-    device = next(model.parameters()).device
-    cuts = [cut_views(decode(image).pixels, model.network.views) for image in images]
-    views = {
-        name: torch.from_numpy(np.stack([cut[name] for cut in cuts])).to(device)
-        for name in model.network.views
-    }
-    with torch.inference_mode():
-        judged = model.eval()(views)
-    targets = model.record.targets
-    quality, spread = judged.quality.float().cpu().numpy(), judged.spread.float().cpu().numpy()
-    calibration = model.record.calibration[targets[0]]
-    name = f"{model.record.card.name}@{model.record.card.version}"
-    rows = []
-    for image, scores, width in zip(images, quality, spread, strict=True):
-        centre, reach = _clip(scores[0]), calibration.factor * float(width[0])
-        rows.append(
-            Assessment(
-                centre,
-                Interval(_clip(centre - reach), _clip(centre + reach), calibration.coverage),
-                name,
-                source=name_of(image),
-                aspects={target: _clip(score) for target, score in zip(targets[1:], scores[1:], strict=True)},
-            )
-        )
-    return rows
-
-
-def _clip(value: float) -> float:
-    return min(max(float(value), LOWEST), HIGHEST)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -24,7 +26,10 @@ from foveal.lab.training.recipe import CardConfig
 from foveal.lab.training.strict import RecipeError, build
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SHIPPED = Path(__file__).parent / "weights"
+"""Folder of the models that come with Foveal."""
 _FORMAT = 1
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class TrainedModelError(FovealError):
@@ -150,17 +155,73 @@ class TrainedModel(nn.Module, PyTorchModelHubMixin):
         record = read_record(find(CONFIG))
         network = _network(record, _backbone(record.backbone, backbone))
         path = find(WEIGHTS)
+        state = _read_weights(path)
         try:
-            network.load_trained_state(load_file(path))
-        except (OSError, ValueError, RuntimeError) as error:
+            network.load_trained_state(state)
+        except ValueError as error:
             raise TrainedModelError(f"{path}: {error}") from error
-        except Exception as error:  # safetensors has an error class of its own
-            raise TrainedModelError(f"{path}: not a safetensors file, or damaged: {error}") from error
         return cls(network, record)
 
     def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
         """The card as the Hub shows it: what the model is, what its score means, how to use it."""
         return ModelCard(model_card(self.record, self.network.trainable_count()))
+
+
+def load_trained(
+    name_or_folder: str | os.PathLike[str],
+    *,
+    backbone: str | os.PathLike[str] | VisionBackbone | None = None,
+) -> TrainedModel:
+    """Load a trained model.
+
+    Args:
+        name_or_folder: name of a shipped model, such as ``glia-vit-tiny``; the folder of one of your own;
+            or a Hub id (``owner/model``), which alone touches the network.
+        backbone: what it stands on: loaded (not tuned), folder or name; by default the one that the model
+            names.
+
+    Raises:
+        TrainedModelError: there is no such model, it is damaged, or the backbone is another.
+        BackboneError: the backbone cannot be loaded.
+    """
+    place = os.fspath(name_or_folder)
+    if (SHIPPED / place / CONFIG).is_file():
+        place = str(SHIPPED / place)
+    elif not Path(place).is_dir() and not _HUB_ID.fullmatch(place):
+        raise TrainedModelError(
+            f"{place}: neither a shipped model ({', '.join(shipped_names())}) nor a folder nor a Hub id"
+        )
+    model: TrainedModel = TrainedModel.from_pretrained(place, backbone=backbone)
+    return model
+
+
+def shipped_names() -> list[str]:
+    """Names of the models that come with Foveal."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG}"))
+
+
+def store_half(folder: str | os.PathLike[str]) -> None:
+    """Rewrite the weights of a saved model in half precision: half the size, for shipping.
+
+    Raises:
+        TrainedModelError: the file is missing or damaged, or a weight does not fit.
+    """
+    path = Path(folder) / WEIGHTS
+    state = _read_weights(path)
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor.half()).all():
+            raise TrainedModelError(f"{path}: {name} does not fit into half precision")
+    aside = path.with_suffix(".half")
+    save_file({name: tensor.half() for name, tensor in state.items()}, aside)
+    aside.replace(path)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except Exception as error:  # safetensors has an error class of its own
+        raise TrainedModelError(f"{path}: missing, not a safetensors file, or damaged: {error}") from error
+    return state
 
 
 def read_record(path: Path) -> Record:
@@ -207,8 +268,8 @@ def model_card(record: Record, trainable: int) -> str:
         *([f"- Validation part (the epoch was chosen by it): {figures}."] if figures else []),
         "",
         "```python",
-        "from foveal.lab import TrainedModel",
-        f'model = TrainedModel.from_pretrained("{card.name}", backbone="{record.backbone.name}")',
+        "from foveal.lab import load_trained",
+        f'model = load_trained("{card.name}", backbone="{record.backbone.name}")  # or the folder of either',
         "```",
     ]
     return "\n".join(lines) + "\n"

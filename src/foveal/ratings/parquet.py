@@ -55,7 +55,7 @@ class ParquetColumns(Mapping[str, list[str]]):
         cells: list[str] = self._read(self._cells, name)
         if len(cells) != self._rows:
             raise RatingsError(
-                f"{self._path}: column {name!r} has {len(cells)} cells for {self._rows} rows; get a sound copy"
+                f"{self._path}: column {name!r} has {len(cells)} cells for {self._rows} rows: altered"
             )
         return cells
 

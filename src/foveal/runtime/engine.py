@@ -15,7 +15,10 @@ from foveal.errors import CorruptArtifactError, DeviceError
 Batch = NDArray[np.uint8]
 """Views of several images for one input: uint8 (images, side, side, 3)."""
 OUTPUTS = ("quality", "spread")
-"""What every graph gives: float32 (images,) each; quality on 1-5, spread > 0."""
+"""What every graph gives: float32 (images,) each; quality on 1-5, spread > 0.
+
+It may also give ``quality_map``, float32 (images, rows, columns): local quality on the same scale.
+"""
 
 
 class Engine(Protocol):

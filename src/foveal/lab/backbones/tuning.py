@@ -92,7 +92,7 @@ def apply_tuning(backbone: Backbone, mode: TuningMode) -> None:
 
     Updates of LoRA go into the backbone's own blocks, which are stepped through as before. They start at
     zero, so that the output does not change at all; their random halves come from torch's global generator.
-    ``backbone.train()`` turns their dropout on.
+    Their dropout is on while ``backbone.training`` is, as it is until ``backbone.eval()``.
 
     Raises:
         ValueError: the backbone has fewer blocks, or has updates of LoRA already.

@@ -52,6 +52,15 @@ class QualityModel(nn.Module):
         """Judge a batch: uint8 (batch, side, side, 3) of each view by name."""
         raise NotImplementedError
 
+    @property
+    def has_map(self) -> bool:
+        """Whether :meth:`local_quality` is there."""
+        return False
+
+    def local_quality(self, views: Mapping[str, Tensor]) -> tuple[Judgement, Tensor]:
+        """Judge a batch, and say how good each cell of the local view is: (batch, rows, columns) on 1-5."""
+        raise NotImplementedError
+
     def encode(self, name: str, view: Tensor) -> Tensor:
         """Features of one view that no training changes: uint8 (batch, side, side, 3) -> (batch, d).
 

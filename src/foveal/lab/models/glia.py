@@ -270,6 +270,11 @@ class GliaNet(QualityModel):
         judgement: Judgement = self.head(self._fuse(summaries))
         return judgement
 
+    @property
+    def has_map(self) -> bool:
+        """Whether the head reads patches of the local stream."""
+        return self.config.readout == "layers" and LOCAL in self.fused
+
     def local_quality(self, views: Mapping[str, Tensor]) -> tuple[Judgement, Tensor]:
         """Judge, and say what the judgement would be if all fragments were as those of one cell.
 
@@ -282,7 +287,7 @@ class GliaNet(QualityModel):
         Raises:
             ValueError: the head does not read patches of the local stream.
         """
-        if self.config.readout != "layers" or LOCAL not in self.fused:
+        if not self.has_map:
             raise ValueError("a map of local quality needs the 'layers' readout of the local stream")
         hidden = self.hidden(views)
         features = {name: self._pool(states) for name, states in hidden.items()}

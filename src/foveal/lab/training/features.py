@@ -56,10 +56,8 @@ _TABLES = (
 )
 _FIND = "FROM features WHERE content = ? AND view = ? AND extractor = ?"
 
-
 _Layout = tuple[int, np.dtype[Any], tuple[int, ...]]
 """Number of an extractor in a file, type and shape of its features."""
-
 
 _DELETE = "delete it, and the -wal and -shm files beside it; its features will be computed again"
 _ADVICE = {
@@ -103,7 +101,7 @@ class ViewKey:
             )
         if self.draw < 0 or (self.kind == "whole" and self.draw):
             raise ValueError(
-                f"{self.kind} view has no draw {self.draw}; numbers start at 0, whole has only it"
+                f"{self.kind} view has no draw {self.draw}; they count from 0, the whole view has no other"
             )
 
     def __str__(self) -> str:
@@ -389,6 +387,8 @@ class FeatureCache:
 
     def _register(self, example: Values) -> _Layout:
         """Enter this extractor with type and shape of its first features."""
+        if example.dtype.name not in _DTYPES:
+            raise ValueError(f"features are {example.dtype}, expected float16 or float32")
         number = self._connection.execute(
             "INSERT INTO extractors (fingerprint, dtype, shape) VALUES (?, ?, ?)",
             (self.extractor, example.dtype.name, " ".join(map(str, example.shape))),
@@ -397,8 +397,6 @@ class FeatureCache:
 
     def _check(self, array: Values, layout: _Layout) -> None:
         _, dtype, shape = layout
-        if array.dtype.name not in _DTYPES:
-            raise ValueError(f"features are {array.dtype}, expected float16 or float32")
         if (array.dtype, array.shape) != (dtype, shape):
             raise ValueError(
                 f"features are {array.dtype} {array.shape}, but this extractor's in {self.path} are {dtype} "

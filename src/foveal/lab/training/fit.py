@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -131,6 +132,8 @@ class _Run:
         if odd := set(config.group_lr) - set(groups):
             raise ValueError(f"group_lr names {sorted(odd)[0]!r}; groups are {', '.join(groups)}")
         precision = "no" if config.precision == "fp32" else config.precision
+        # It remembers the precision of the last run in this process, and would refuse another one.
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(mixed_precision=precision, cpu=cpu)
         processes = self.accelerator.num_processes
         if config.batch // config.accumulate % processes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,6 +90,10 @@ def divide(ratings: Ratings, config: SplitConfig, folder: Path = Path()) -> Part
             train.names, train.groups, (1 - config.validation, config.validation), config.seed
         )
         train, validation = train.take(train.indices(kept)), train.take(train.indices(held))
+    train, validation = (
+        _limited(part, limit, config.seed)
+        for part, limit in ((train, config.limit), (validation, config.validation_limit))
+    )
     return Parts(train, validation, ratings.part("test") if "test" in ratings.split else None)
 
 
@@ -130,6 +135,16 @@ def _seeded(ratings: Ratings, config: SplitConfig) -> Ratings:
     _, test = grouped_split(ratings.names, ratings.groups, (1 - config.test, config.test), config.seed)
     in_test = frozenset(test)
     return replace(ratings, split=tuple("test" if n in in_test else "train" for n in ratings.names))
+
+
+def _limited(part: Ratings, limit: int, seed: int) -> Ratings:
+    """Some images of a part, drawn by their names: the same ones whatever the order of the table."""
+    if not 0 < limit < len(part):
+        return part
+    # Python promises the same numbers of random() for a seed in all versions; it does not for shuffle().
+    generator = random.Random(seed)
+    drawn = sorted((generator.random(), name) for name in sorted(part.names))
+    return part.take(part.indices(name for _, name in drawn[:limit]))
 
 
 def _overlay(ratings: Ratings, path: Path) -> Ratings:

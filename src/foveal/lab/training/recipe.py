@@ -75,6 +75,8 @@ class SplitConfig:
             part by then.
         test: share of all images that a ``seeded`` split keeps for the report; may be 0.
         seed: of the draw.
+        limit: at most so many training images, drawn by the seed; 0 takes all. For short runs.
+        validation_limit: likewise of the validation part.
     """
 
     kind: Literal["given", "seeded"] = "seeded"
@@ -82,6 +84,8 @@ class SplitConfig:
     validation: float = 0.1
     test: float = 0.0
     seed: int = 0
+    limit: int = 0
+    validation_limit: int = 0
 
     def __post_init__(self) -> None:
         if self.kind == "seeded" and self.file is not None:
@@ -90,6 +94,9 @@ class SplitConfig:
             raise ValueError(f"validation is {self.validation}, expected above 0 and below 1")
         if not 0 <= self.test < 1:
             raise ValueError(f"test is {self.test}, expected 0 to below 1")
+        for name in ("seed", "limit", "validation_limit"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
 
 
 @dataclass(frozen=True)
