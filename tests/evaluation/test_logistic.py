@@ -60,6 +60,56 @@ def test_the_fit_is_as_good_as_unbounded_least_squares_from_the_truth(seed: int)
     assert fit_logistic(x, y).rmse == pytest.approx(np.sqrt(np.mean((free(x, *best) - y) ** 2)), rel=1e-5)
 
 
+def test_five_parameters_too_are_fitted_as_well_as_by_scipy() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-3, 3, 300)
+    truth = [2.0, 1.5, 0.4, 0.3, 3.0]
+    y = logistic_5(x, truth) + rng.normal(0, 0.2, 300)
+
+    def free(x: NDArray[np.float64], *parameters: float) -> NDArray[np.float64]:
+        return logistic_5(x, parameters)
+
+    best, _ = optimize.curve_fit(free, x, y, p0=truth)
+    fit = fit_logistic(x, y, parameters=5)
+    assert fit.rmse == pytest.approx(np.sqrt(np.mean((free(x, *best) - y) ** 2)), rel=1e-5)
+    assert fit.plcc == pytest.approx(plcc(free(x, *best), y), rel=1e-5)
+
+
+def test_rmse_by_hand() -> None:
+    # Ten images at each end: the best curve goes through both means, 2 and 4; all errors are 1.
+    x, y = np.repeat([0.0, 1.0], 10), np.tile([1.0, 3.0], 10) + np.repeat([0.0, 2.0], 10)
+    fit = fit_logistic(x, y)
+    assert fit.rmse == pytest.approx(1.0, abs=1e-6)
+    np.testing.assert_allclose(fit.mapped, np.repeat([2.0, 4.0], 10), atol=1e-5)
+    # Deviations -1 and 1 of the curve, -2 0 0 2 of the ratings: covariance 1, variances 1 and 2.
+    assert fit.plcc == pytest.approx(np.sqrt(0.5), abs=1e-6)
+
+
+@pytest.mark.parametrize("parameters", [4, 5])
+@pytest.mark.parametrize(
+    ("predicted", "rated", "message"),
+    [
+        (
+            [1, 2, 3, np.nan, 5, 6, 7],
+            [1, 2, 3, 4, 5, 6, 7],
+            "predicted holds 1 NaN or infinite values, first at 3",
+        ),
+        (
+            [1, 2, 3, 4, 5, 6, 7],
+            [1, 2, 3, 4, 5, 6, -np.inf],
+            "rated holds 1 NaN or infinite values, first at 6",
+        ),
+        ([2] * 7, [1, 2, 3, 4, 5, 6, 7], "predicted scores are all 2"),
+        ([1, 2, 3, 4, 5, 6, 7], [0.5] * 7, "rated scores are all 0.5"),
+    ],
+)
+def test_nan_and_constants_are_refused(
+    predicted: list[float], rated: list[float], message: str, parameters: int
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_logistic(predicted, rated, parameters=parameters)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),

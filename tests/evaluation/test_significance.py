@@ -141,6 +141,55 @@ def test_equal_assessors_do_not_differ() -> None:
     same = compare(x, 2 * x + 1, y, "srcc")
     assert same.difference == same.low == same.high == 0
     assert same.p_value == 1.0
+    # Here rounding differs, and must not decide.
+    same = compare(x, 0.3 * x + 7, y, "plcc")
+    assert (same.difference, same.low, same.high) == pytest.approx((0, 0, 0), abs=1e-12)
+    assert same.p_value == 1.0
+
+
+def test_p_values_by_hand() -> None:
+    rated = np.arange(30.0)
+    # The first is better in all 999 resamples: one is added to none of them, so p = 2 * 1 / 1000.
+    assert compare(rated, -rated, rated, "srcc", resamples=999).p_value == pytest.approx(0.002)
+    # Scores and ratings of 0 and 1; the second assessor errs in one image of 30. It is worse in the resamples
+    # that hold this image, equal in the others: (29/30)^30 = .3617 of all, so p is twice that.
+    rated, worse = np.repeat([0.0, 1.0], 15), np.repeat([0.0, 1.0], 15)
+    worse[20] = 0.0
+    one = compare(rated, worse, rated, "plcc", resamples=4000)
+    assert one.p_value == pytest.approx(2 * (29 / 30) ** 30, abs=0.03)
+    assert one.low == 0.0
+
+
+@pytest.mark.parametrize("decimals", [0, 6])
+def test_differences_agree_with_the_paired_bootstrap_of_scipy(decimals: int) -> None:
+    rng = np.random.default_rng(11)
+    rated = rng.normal(size=80)
+    first, second = (rated + size * rng.normal(size=80) for size in (0.5, 1.0))
+    first, second, rated = (column.round(decimals) for column in (first, second, rated))
+    theirs = stats.bootstrap(
+        (first, second, rated),
+        lambda a, b, c: slowly_srcc(a, c) - slowly_srcc(b, c),
+        paired=True,
+        vectorized=False,
+        n_resamples=1500,
+        method="percentile",
+        rng=5,
+    )
+    ours = compare(first, second, rated, "srcc", resamples=6000)
+    # Both are drawn: ends differ by a few per cent of the interval's length.
+    assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.02)
+    assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.02)
+
+
+def test_nan_is_refused_wherever_it_is() -> None:
+    x, y = correlated(np.random.default_rng(12), 20, 0.5)
+    broken = np.where(np.arange(20) == 7, np.nan, x)
+    for columns in ((broken, y), (y, broken)):
+        with pytest.raises(ValueError, match="1 NaN or infinite values, first at 7"):
+            bootstrap_interval(*columns)
+    for columns in ((broken, x, y), (x, broken, y), (x, y, broken)):
+        with pytest.raises(ValueError, match="1 NaN or infinite values, first at 7"):
+            compare(*columns)
 
 
 def test_a_function_may_be_the_statistic() -> None:

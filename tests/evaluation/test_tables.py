@@ -31,6 +31,14 @@ def test_csv_keeps_every_digit_and_quotes_what_needs_it() -> None:
     ]
 
 
+def test_labels_cannot_break_a_line_or_drive_a_terminal() -> None:
+    table = Table(("part", "n"), (("a\nb\x1b[31m", 1),))
+    for text in (table.to_text(), table.to_markdown()):
+        assert "a\\nb\\x1b[31m" in text
+        assert "\x1b" not in text
+    assert list(csv.reader(io.StringIO(table.to_csv())))[1] == ["a\nb\x1b[31m", "1"]
+
+
 def test_ragged_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="2 cells under 3 headings"):
         Table(("a", "b", "c"), ((1, 2),))

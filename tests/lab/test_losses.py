@@ -230,7 +230,7 @@ def test_equal_ratings_say_nothing_of_order(name: str, rating: float) -> None:
     predicted=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=12),
     rated=st.lists(st.floats(-1e6, 1e6, width=32) | st.just(NAN), min_size=12, max_size=12),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_value_and_gradient_are_finite(loss: Loss, predicted: list[float], rated: list[float]) -> None:
     columns = torch.tensor(predicted), torch.tensor(rated[: len(predicted)])
     assert math.isfinite(float(loss(*columns)))
@@ -262,8 +262,8 @@ def test_a_prediction_that_is_not_a_number_shows(loss: Loss) -> None:
 def test_descending_brings_order(loss: Loss) -> None:
     predicted, rated = make_batch(30, 7)
     before = np.corrcoef(predicted, rated)[0, 1]
-    for _ in range(200):
-        predicted = predicted - 0.3 * gradient(loss, predicted, rated)
+    for _ in range(100):
+        predicted = predicted - 0.5 * gradient(loss, predicted, rated)
     assert np.corrcoef(predicted, rated)[0, 1] > before + 0.3 * (1 - before)
 
 

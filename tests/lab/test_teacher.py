@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from foveal.errors import IncompleteBackboneError, UnsupportedArchitectureError
 from foveal.imaging.views import fragment_view, whole_view
 from foveal.lab.training.teacher import TokenTeacher, cell_tokens, pool_tokens
 
@@ -69,6 +70,30 @@ def test_an_abandoned_stream_leaves_nothing_behind(folder: Path, views: list[Pix
     stream.close()
     for one, other in zip(teacher.tokens(views), tokens, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_layers_that_are_not_there(folder: Path) -> None:
+    for layers in ((1, 4), (-1,), ()):
+        with pytest.raises(ValueError, match=r"vit\d+: has layers 0 to 3, not \[.*\]"):
+            TokenTeacher(folder, layers)
+
+
+def test_a_second_token_before_the_patches(save_vit: Callable[..., None], tmp_path: Path) -> None:
+    """DeiT's distillation token would be taken for a patch."""
+    from transformers import DeiTConfig, DeiTModel
+
+    save_vit(tmp_path, hidden=32, layers=1)  # for its preprocessing
+    config = DeiTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
+    DeiTModel(config).save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedArchitectureError, match="a deit has 2 tokens before its patches"):
+        TokenTeacher(tmp_path, (1,))
+
+
+def test_a_folder_that_does_not_say_how_to_normalise(save_vit: Callable[..., None], tmp_path: Path) -> None:
+    save_vit(tmp_path, hidden=32, layers=1)
+    (tmp_path / "preprocessor_config.json").unlink()
+    with pytest.raises(IncompleteBackboneError, match=r"preprocessor_config\.json: no such file"):
+        TokenTeacher(tmp_path, (1,))
 
 
 def test_int8_stays_close(folder: Path, views: list[Pixels], expected: NDArray[np.float32]) -> None:

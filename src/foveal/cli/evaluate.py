@@ -73,7 +73,9 @@ class Wanted:
 @click.option("--low", type=float, metavar="X", help="Lower end of the scale that people rated on.")
 @click.option("--high", type=float, metavar="X", help="Upper end of that scale.")
 @click.option("--lower-is-better", is_flag=True, help="The ratings are differences to a reference (DMOS).")
-@click.option("--column-image", metavar="HEADING", help="Column of the images; by default image.")
+@click.option(
+    "--column-image", metavar="HEADING", help="Column of the images; by default image, in a folder file_name."
+)
 @click.option("--column-score", metavar="HEADING", help="Column of people's mean score; by default mos.")
 @click.option("--column-group", metavar="HEADING", help="Column of what a split must not separate.")
 @click.option("--column-subset", metavar="HEADING", help="Column of subsets to report one by one.")
@@ -177,11 +179,11 @@ def _study(table: Table, models: Sequence[str], tables: Sequence[str], wanted: W
     from foveal.errors import RatingsError
     from foveal.evaluation.folder import refuse_existing
     from foveal.evaluation.parts import check_parts
-    from foveal.evaluation.scatter import require_matplotlib
     from foveal.evaluation.study import evaluate as evaluate_scores
+    from foveal.evaluation.study import require_extras
 
+    require_extras(plots=wanted.out is not None)
     if wanted.out is not None:
-        require_matplotlib()
         refuse_existing(wanted.out)
     whole = _read(table)
     chosen, title = _choose(whole, wanted.part, table.drop_missing)
@@ -199,13 +201,15 @@ def _study(table: Table, models: Sequence[str], tables: Sequence[str], wanted: W
 def _read(table: Table) -> Ratings:
     from pathlib import Path
 
+    from foveal.cli.text import one_line
     from foveal.ratings.own_table import Columns
     from foveal.ratings.sources import read_ratings
     from foveal.ratings.table import DatasetCard
 
     card = columns = None
     if table.low is not None and table.high is not None:
-        card = DatasetCard(Path(table.path).resolve().stem, table.low, table.high, not table.lower_is_better)
+        name = one_line(Path(table.path).resolve().stem)
+        card = DatasetCard(name, table.low, table.high, not table.lower_is_better)
         heading = table.columns.get
         columns = Columns(
             image=heading("image"),
@@ -256,10 +260,13 @@ def _leave_out(whole: Ratings, chosen: Ratings, wanted: Wanted, drop_missing: bo
 
 def _scores(whole: Ratings, chosen: Ratings, models: Sequence[str], tables: Sequence[str]) -> list[Scores]:
     """Ready tables are read first, as they may be refused; then models judge the images."""
+    from dataclasses import replace
+
     import foveal
+    from foveal.cli.text import one_line
     from foveal.evaluation.scores import read_scores
 
-    ready = [read_scores(path, chosen, known=whole) for path in tables]
+    ready = [replace(read_scores(path, chosen, known=whole), label=one_line(path)) for path in tables]
     names = list(models) or ([] if tables else [foveal.DEFAULT_MODEL])
     assessors = [foveal.load(name) for name in names]
     return [*_judged(names, assessors, chosen), *ready]
@@ -269,6 +276,7 @@ def _judged(names: Sequence[str], assessors: Sequence[Assessor], chosen: Ratings
     from dataclasses import replace
 
     from foveal.cli.progress import progress
+    from foveal.cli.text import one_line
     from foveal.evaluation.scores import judge
 
     judged = []
@@ -276,5 +284,5 @@ def _judged(names: Sequence[str], assessors: Sequence[Assessor], chosen: Ratings
         for name, assessor in zip(names, assessors, strict=True):
             scores = judge(assessor, chosen, advance)
             twin = [other.card.model for other in assessors].count(scores.label) > 1
-            judged.append(replace(scores, label=f"{scores.label} ({name})") if twin else scores)
+            judged.append(replace(scores, label=f"{scores.label} ({one_line(name)})") if twin else scores)
     return judged

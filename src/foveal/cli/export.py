@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from foveal.errors import FovealError
+
 EXAMPLES = """\b
 Examples:
   foveal export runs/mine/model mine.foveal.safetensors
@@ -64,14 +66,17 @@ def export(
     from foveal.lab.trained import load_trained
 
     trained = load_trained(model, backbone=backbone)
-    agreement = export_model(
-        trained,
-        artifact,
-        draws=draws,
-        store_float16=half,
-        images=images or None,
-        tolerance=tolerance,
-    )
+    try:
+        agreement = export_model(
+            trained,
+            artifact,
+            draws=draws,
+            store_float16=half,
+            images=images or None,
+            tolerance=tolerance,
+        )
+    except ValueError as error:
+        raise FovealError(str(error)) from error
     size = Path(artifact).stat().st_size / 1e6
     click.echo(
         f"{artifact}: {size:.1f} MB; largest difference from the model on {agreement.images} images: "

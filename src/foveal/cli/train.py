@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foveal.errors import FovealError
+
 if TYPE_CHECKING:
     from foveal.lab.models.base import QualityModel
     from foveal.lab.training.prepare import Parts
@@ -19,6 +21,8 @@ Examples:
   foveal train recipe.toml --out runs/mine --set training.epochs=3 --set ratings.path=scores.csv
   accelerate launch --num_processes 2 -m foveal train recipe.toml --out runs/mine
 """
+
+_PATHS = ("ratings.path", "ratings.images", "split.file")
 
 
 @click.command(epilog=EXAMPLES)
@@ -48,13 +52,19 @@ def train(
     that is best on the validation part is kept, and its interval calibrated there.
     """
     read = _read(recipe, changes)
+    from pathlib import Path
+
     from foveal.lab.train import Telling
     from foveal.lab.train import train as run
+    from foveal.lab.training.fit import CHECKPOINT
 
     if check:
-        _check(read)
+        with _explained():
+            _check(read)
         return
-    with _progress() as tell:
+    if (Path(out) / CHECKPOINT).exists() and _is_first_process():
+        click.echo(f"{out}: going on with the run that was begun there")
+    with _explained(), _progress() as tell:
         done = run(
             read,
             folder=out,
@@ -82,7 +92,15 @@ def train(
 def _read(path: str, changes: tuple[str, ...]) -> Recipe:
     from foveal.lab.training.recipe import read_recipe
 
-    return read_recipe(path, dict(_change(text) for text in changes))
+    return read_recipe(path, {name: _from_here(name, value) for name, value in map(_change, changes)})
+
+
+def _from_here(name: str, value: Any) -> Any:
+    """A path on the command line is one from here, where such a file is; those in a recipe are from there."""
+    from pathlib import Path
+
+    is_path = name in _PATHS and isinstance(value, str) and Path(value).exists()
+    return str(Path(value).absolute()) if is_path else value
 
 
 def _change(text: str) -> tuple[str, Any]:
@@ -125,6 +143,15 @@ def _is_first_process() -> bool:
     import os
 
     return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Make what a user can do wrong an error of one line: too few images, a backbone that does not fit."""
+    try:
+        yield
+    except (ValueError, FloatingPointError, OSError) as error:
+        raise FovealError(str(error)) from error
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 
+from foveal.errors import MissingExtraError
 from foveal.evaluation.coverage import coverage_table
 from foveal.evaluation.parts import parts_of
 from foveal.evaluation.protocol import Predict, SplitsReport, fixed, over_splits
@@ -171,6 +172,23 @@ class Study:
             subsets=[self.ratings.subsets[row] for row in rows],
             colours=subset_colours(self.ratings.subsets),
         )
+
+
+def require_extras(*, plots: bool) -> None:
+    """Refuse at once what could not be computed or drawn later.
+
+    Args:
+        plots: whether :meth:`Study.files` will be called.
+
+    Raises:
+        MissingExtraError: SciPy, or for plots matplotlib, is not installed.
+    """
+    try:
+        import scipy.stats  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("An evaluation", "evaluation") from None
+    if plots:
+        require_matplotlib()
 
 
 def evaluate(

@@ -65,4 +65,8 @@ def _pad(line: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def _shown(cell: Cell) -> str:
-    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+    if isinstance(cell, float):
+        return f"{cell:.3f}"
+    # Labels of somebody's table must neither break a line nor drive a terminal.
+    marks = str(cell)
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in marks)

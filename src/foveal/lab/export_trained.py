@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
+import math
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,7 @@ from torch import Tensor, nn
 
 from foveal.artifact.card import Card, SideRange, ViewSpec
 from foveal.artifact.file import read_artifact, write_artifact
-from foveal.assessor import Assessor, cut_views
+from foveal.assessor import cut_views
 from foveal.errors import FovealError
 from foveal.imaging.decode import decode
 from foveal.imaging.views import Pixels
@@ -118,8 +121,8 @@ def export_model(
 ) -> Agreement:
     """Write an artifact and prove that it scores as the model does.
 
-    Low-rank updates of the backbone are folded into its weights, in the model too. Of several targets the
-    first, quality, is exported.
+    Low-rank updates of the backbone are folded into its weights; the model itself stays as it is. Of several
+    targets the first, quality, is exported.
 
     Args:
         model: trained, on the CPU.
@@ -134,30 +137,39 @@ def export_model(
         The differences that were found.
 
     Raises:
-        ExportError: scores differ by more than the tolerance; the file is not kept.
-        OSError: the file cannot be written.
+        ExportError: scores differ by more than the tolerance, or are no numbers; nothing is written.
+        ArtifactError: the file cannot be written.
+        ImageError: one of ``images`` cannot be decoded.
         ValueError: several draws of a model without fragments.
     """
     path = Path(path)
-    for part in model.modules():
-        if isinstance(part, Backbone):
-            merge_tuning(part)
-            # The fused kernel is not what every runtime knows; written out, all of them do.
-            part.core.set_attn_implementation("eager")
-    graph = ArtifactGraph(model, draws).eval()
+    card = make_card(model, draws, measured or {})
+    graph = ArtifactGraph(_plain(model), draws).eval()
     example = tuple(view for spec in graph.views.values() for view in example_views(1, spec.side))
-    onnx = to_onnx(graph, example, list(graph.views), graph.outputs)
-    write_artifact(
-        path, to_artifact(onnx, make_card(model, draws, measured or {})), store_float16=store_float16
-    )
-    agreement = compare_scores(graph, path, made_pictures() if images is None else images)
-    if not agreement.quality <= tolerance:
-        path.unlink()
+    artifact = to_artifact(to_onnx(graph, example, list(graph.views), graph.outputs), card)
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / "trial"
+        write_artifact(trial, artifact, store_float16=store_float16)
+        agreement = compare_scores(
+            ArtifactGraph(model, draws).eval(), trial, made_pictures() if images is None else images
+        )
+    if not (agreement.quality <= tolerance and math.isfinite(agreement.spread)):
         raise ExportError(
             f"{path}: the artifact's scores differ from the model's by up to {agreement.quality:.5f}, more "
-            f"than {tolerance:g}; it was not kept"
+            f"than {tolerance:g}; it was not written"
         )
+    write_artifact(path, artifact, store_float16=store_float16)
     return agreement
+
+
+def _plain(model: TrainedModel) -> TrainedModel:
+    """A copy that every runtime can execute: updates folded in, attention written out."""
+    plain = copy.deepcopy(model)
+    for part in plain.modules():
+        if isinstance(part, Backbone):
+            merge_tuning(part)
+            part.core.set_attn_implementation("eager")
+    return plain
 
 
 def make_card(model: TrainedModel, draws: int, measured: Mapping[str, float]) -> Card:
@@ -188,22 +200,24 @@ def compare_scores(graph: ArtifactGraph, path: Path, images: Iterable[Any]) -> A
         graph: the model as it was exported.
         path: the artifact.
         images: whatever an assessor takes.
+
+    Raises:
+        ExportError: there are no images.
+        ImageError: one cannot be decoded.
     """
     artifact = read_artifact(path)
-    assessor = Assessor(artifact, make_engine(artifact))
-    factor = artifact.card.calibration.factor
-    quality, spread, count = 0.0, 0.0, 0
+    engine = make_engine(artifact)
+    differences = []
     for image in images:
         views = cut_views(decode(image).pixels, graph.views)
         tensors = [torch.from_numpy(view.copy())[None] for view in views.values()]
         own, width = (float(column[0]) for column in graph(*tensors)[:2])
-        there = assessor.engine.run({name: view[None] for name, view in views.items()})
-        quality = max(quality, abs(own - float(there["quality"][0])))
-        spread = max(spread, factor * abs(width - float(there["spread"][0])))
-        count += 1
-    if not count:
-        raise ExportError(f"{path}: there is no image to compare scores on")
-    return Agreement(count, quality, spread)
+        there = engine.run({name: view[None] for name, view in views.items()})
+        differences.append((own - float(there["quality"][0]), width - float(there["spread"][0])))
+    if not differences:
+        raise ExportError("there is no image to compare scores on; give one, or leave images out")
+    quality, spread = np.abs(differences).max(axis=0)  # NaN if any of them is
+    return Agreement(len(differences), float(quality), artifact.card.calibration.factor * float(spread))
 
 
 def made_pictures(seed: int = 0) -> Iterator[Pixels]:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from accelerate import Accelerator
+from torch import nn
 
 from foveal.artifact.card import Calibration
 from foveal.errors import RatingsError
 from foveal.evaluation.conformal import calibration_factor
+from foveal.imaging.decode import DEFAULT_LIMITS
+from foveal.imaging.formats import decoding, open_picture
+from foveal.imaging.sources import byte_stream
 from foveal.lab.models.base import QualityModel
-from foveal.lab.trained import Record, TrainedModel
-from foveal.lab.training.data import RatedImages
+from foveal.lab.trained import BackboneReference, Record, TrainedModel
+from foveal.lab.training.checkpoint import CheckpointError
+from foveal.lab.training.data import BatchSource, RatedImages
 from foveal.lab.training.feature_rows import read_features
 from foveal.lab.training.features import FeatureCache, cache_folder
-from foveal.lab.training.fit import FitResult, fit
-from foveal.lab.training.judging import BatchSource, Floats, Progress, judge
+from foveal.lab.training.fit import CHECKPOINT, FitResult, fit
+from foveal.lab.training.judging import Floats, Progress, judge
 from foveal.lab.training.logs import LogKind
 from foveal.lab.training.prepare import Parts, divide, load_ratings, load_vision, make_model
 from foveal.lab.training.recipe import Recipe
@@ -29,6 +34,8 @@ from foveal.ratings.table import Ratings
 COVERAGE = 0.9
 MODEL = "model"
 """Folder of the trained model within that of the run."""
+RUN = "run.json"
+"""File that says which model a folder's checkpoint is of."""
 
 FeatureProgress = Callable[[int, int], None]
 
@@ -101,10 +108,14 @@ def train(
     ratings = load_ratings(recipe.ratings, recipe.folder) if ratings is None else ratings
     parts = divide(ratings, recipe.split, recipe.folder)
     with torch.random.fork_rng():
-        # First weights of model and LoRA depend on the seed alone.
+        # First weights of LoRA and model depend on the seed alone, and not on each other.
         torch.manual_seed(recipe.training.seed)
         backbone, described = load_vision(recipe.backbone, recipe.folder)
+        torch.manual_seed(recipe.training.seed)
         model = make_model(recipe, backbone)
+    accelerator = Accelerator(cpu=cpu)
+    model.to(accelerator.device)
+    _claim(folder, recipe, described, write=accelerator.is_main_process)
     if telling.ready is not None:
         telling.ready(model, parts)
     if model.frozen_head() is None:
@@ -114,10 +125,13 @@ def train(
         path = Path(cache) if cache is not None else cache_folder() / "features.sqlite"
         with FeatureCache(path, f"{described.fingerprint}; {model.extractor()}") as store:
             network, learnt, chooses = _features(recipe, model, parts, store, telling)
-    groups = model.parameter_groups()
+    # What would fail after the training fails before it.
+    sides = _sides(parts.train)
+    rated = chooses.rated.double().numpy()
+    _calibrate(recipe.targets, np.zeros_like(rated), np.ones_like(rated), rated)
     result = fit(
         network,
-        groups,
+        model.parameter_groups(),
         learnt,
         chooses,
         recipe.training,
@@ -139,14 +153,43 @@ def train(
         options=asdict(recipe.options),
         targets=recipe.targets,
         backbone=described,
-        calibration=_calibrate(recipe.targets, quality, spread, chooses.rated),
+        calibration=_calibrate(recipe.targets, quality, spread, rated),
         card=recipe.card,
-        sides=_sides(parts.train),
+        sides=sides,
         validation=dict(result.validation),
     )
     trained = TrainedModel(model, record)
-    trained.save_pretrained(folder / MODEL)
+    if accelerator.is_main_process:
+        # The Hub's mixin would keep an old card, whatever has changed.
+        (folder / MODEL / "README.md").unlink(missing_ok=True)
+        trained.save_pretrained(folder / MODEL)
+    accelerator.wait_for_everyone()
     return TrainingRun(trained, result, parts, quality, folder / MODEL)
+
+
+def _claim(folder: Path, recipe: Recipe, backbone: BackboneReference, *, write: bool) -> None:
+    """Note which model is trained in a folder; a checkpoint alone tells only the shapes of its weights.
+
+    Raises:
+        CheckpointError: another one has been, and has left a checkpoint.
+    """
+    claim = {
+        "backbone": backbone.fingerprint,
+        "tuning": asdict(backbone.tuning),
+        "model": recipe.model,
+        "options": asdict(recipe.options),
+        "targets": recipe.targets,
+    }
+    text = json.dumps(claim, indent=2, sort_keys=True) + "\n"
+    path = folder / RUN
+    if (folder / CHECKPOINT).exists() and path.exists():
+        if path.read_text(encoding="utf-8") != text:
+            raise CheckpointError(
+                f"{path}: another model or backbone was trained here; name another folder, or delete this one"
+            )
+    elif write:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def _images(recipe: Recipe, model: QualityModel, parts: Parts) -> tuple[BatchSource, BatchSource]:
@@ -174,10 +217,9 @@ def _features(
 
 
 def _calibrate(
-    targets: tuple[str, ...], quality: Floats, spread: Floats, rated: Tensor
+    targets: tuple[str, ...], quality: Floats, spread: Floats, scores: Floats
 ) -> dict[str, Calibration]:
     """Split-conformal factor of each target from the validation part."""
-    scores = rated.double().numpy()
     calibration = {}
     for column, target in enumerate(targets):
         known = np.flatnonzero(~np.isnan(scores[:, column]))
@@ -195,6 +237,7 @@ def _sides(ratings: Ratings) -> tuple[int, ...]:
     """Shortest and longest of the longer sides of the training images, from the headers of the files."""
     longer = []
     for path in ratings.images:
-        with Image.open(path) as picture:
-            longer.append(max(picture.size))
+        name = str(path)
+        with byte_stream(path, name, DEFAULT_LIMITS) as stream, decoding(name, None):
+            longer.append(max(open_picture(stream, name, DEFAULT_LIMITS).size))
     return min(longer), max(longer)

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ from foveal.lab.backbones.tuning import TuningMode, apply_tuning
 from foveal.lab.models.base import Judgement, QualityModel
 from foveal.lab.models.registry import MODELS
 from foveal.lab.training.features import backbone_fingerprint
-from foveal.lab.training.recipe import CardConfig
+from foveal.lab.training.recipe import Attention, CardConfig, check_targets
 from foveal.lab.training.strict import RecipeError, build
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -52,7 +53,7 @@ class BackboneReference:
     fingerprint: str
     revision: str = ""
     tuning: TuningMode = field(default_factory=TuningMode)
-    attention: str = "sdpa"
+    attention: Attention = "sdpa"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,15 @@ class Record:
     card: CardConfig
     sides: tuple[int, ...] = ()
     validation: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_targets(self.targets)
+        if self.calibration.keys() != set(self.targets):
+            raise ValueError(
+                f"calibration is of {sorted(self.calibration)}, expected of each target: {list(self.targets)}"
+            )
+        if len(self.sides) not in (0, 2):
+            raise ValueError(f"sides are {list(self.sides)}, expected the shortest and the longest")
 
 
 class TrainedModel(nn.Module, PyTorchModelHubMixin):
@@ -110,47 +120,28 @@ class TrainedModel(nn.Module, PyTorchModelHubMixin):
         save_file(state, save_directory / WEIGHTS)
 
     @classmethod
-    def _from_pretrained(
+    def from_pretrained(
         cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
         *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
         backbone: str | os.PathLike[str] | VisionBackbone | None = None,
-        **_: Any,
+        **hub: Any,
     ) -> Self:
         """Load a model.
 
         Args:
-            model_id: folder or Hub id.
-            revision: commit on the Hub.
-            cache_dir: of the Hub.
-            force_download: although it is in the cache.
-            local_files_only: never touch the network.
-            token: of the Hub.
+            pretrained_model_name_or_path: folder, or Hub id (``owner/model``): it alone touches the network.
             backbone: loaded (not tuned), folder or name; by default the one that the record names.
+            hub: for ``hf_hub_download``: revision, token, cache_dir, force_download, local_files_only.
 
         Raises:
             TrainedModelError: the files are missing, damaged, of a newer version, or the backbone is another.
+            BackboneError: the backbone cannot be loaded.
         """
+        place = os.fspath(pretrained_model_name_or_path)
 
         def find(name: str) -> Path:
-            if Path(model_id).is_dir():
-                return Path(model_id) / name
-            return Path(
-                hf_hub_download(
-                    model_id,
-                    name,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                )
-            )
+            return Path(place) / name if Path(place).is_dir() else _fetch(place, name, hub)
 
         record = read_record(find(CONFIG))
         network = _network(record, _backbone(record.backbone, backbone))
@@ -165,6 +156,19 @@ class TrainedModel(nn.Module, PyTorchModelHubMixin):
     def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
         """The card as the Hub shows it: what the model is, what its score means, how to use it."""
         return ModelCard(model_card(self.record, self.network.trainable_count()))
+
+
+def _fetch(place: str, name: str, hub: Mapping[str, Any]) -> Path:
+    """Bring a file from the Hub into its cache; a mistyped path must not get there."""
+    if not _HUB_ID.fullmatch(place) or Path(place).parent.is_dir():
+        raise TrainedModelError(f"{place}: no such folder; give that of a trained model, or a Hub id")
+    try:
+        return Path(hf_hub_download(place, name, **hub))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise TrainedModelError(
+            f"{place}: no such folder, and {name} cannot be had from the Hub ({error}); check the spelling "
+            "and the network"
+        ) from error
 
 
 def load_trained(
@@ -236,7 +240,7 @@ def read_record(path: Path) -> Record:
         raise TrainedModelError(
             f"{path}: there is no such file; give the folder of a trained model"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TrainedModelError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(values, dict) or values.pop("format", None) != _FORMAT:
         raise TrainedModelError(f"{path}: not a model of Foveal, or one of a newer version")
@@ -252,7 +256,7 @@ def model_card(record: Record, trainable: int) -> str:
     figures = ", ".join(f"{name.upper()} {value:.3f}" for name, value in record.validation.items())
     lines = [
         "---",
-        f"license: {card.licence.lower()}",
+        f"license: {json.dumps(card.licence.lower(), ensure_ascii=False)}",
         "library_name: foveal",
         "pipeline_tag: image-classification",
         "tags: [image-quality-assessment, iqa]",
@@ -276,11 +280,11 @@ def model_card(record: Record, trainable: int) -> str:
 
 
 def reference(
-    name: str, backbone: VisionBackbone, tuning: TuningMode | None = None, attention: str = "sdpa"
+    name: str, backbone: VisionBackbone, tuning: TuningMode | None = None, attention: Attention = "sdpa"
 ) -> BackboneReference:
     """Describe a backbone as it was loaded, before anything of it is tuned."""
     return BackboneReference(
-        name=Path(name).name if Path(name).is_dir() else name,
+        name=Path(name).resolve().name if Path(name).is_dir() else name,
         fingerprint=backbone_fingerprint(backbone),
         revision=backbone.card.revision or "",
         tuning=tuning or TuningMode(),
@@ -292,14 +296,19 @@ def _backbone(
     wanted: BackboneReference, given: str | os.PathLike[str] | VisionBackbone | None
 ) -> VisionBackbone:
     if not isinstance(given, VisionBackbone):
-        given = load_backbone(given if given is not None else wanted.name, revision=wanted.revision or None)
+        place = wanted.name if given is None else given
+        # A folder holds one revision only; the fingerprint tells whether it is the right one.
+        given = load_backbone(place, revision=None if Path(place).is_dir() else wanted.revision or None)
     if backbone_fingerprint(given) != wanted.fingerprint:
         raise TrainedModelError(
             f"{given.card.name}: its weights are not those that this model was trained on "
             f"({wanted.name}{' at ' + wanted.revision if wanted.revision else ''})"
         )
     given.core.set_attn_implementation(wanted.attention)
-    apply_tuning(given, wanted.tuning)
+    try:
+        apply_tuning(given, wanted.tuning)
+    except ValueError as error:
+        raise TrainedModelError(f"the record of the model: {error}") from error
     return given
 
 

@@ -54,8 +54,9 @@ class ParquetColumns(Mapping[str, list[str]]):
         name = self._names[self._positions[heading]]
         cells: list[str] = self._read(self._cells, name)
         if len(cells) != self._rows:
+            count = f"{len(cells)} cells for {self._rows} rows"
             raise RatingsError(
-                f"{self._path}: column {name!r} has {len(cells)} cells for {self._rows} rows: altered"
+                f"{self._path}: column {name!r} has {count}; the file is altered, get it again"
             )
         return cells
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -58,7 +59,50 @@ class Batch:
         return Batch({name: view.to(device) for name, view in self.views.items()}, self.rated.to(device))
 
 
-class RatedImages:
+class BatchSource(ABC):
+    """Rated images, whatever a network sees of them.
+
+    Args:
+        rated: float32 (n, targets) on the 1-5 scale; NaN where a score is missing.
+        seed: of order and augmentation.
+    """
+
+    def __init__(self, rated: Tensor, seed: int) -> None:
+        self.rated = rated
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.rated)
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Positions in the order of this epoch."""
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self))
+
+    @abstractmethod
+    def batches(
+        self,
+        positions: Sequence[NDArray[np.int64]],
+        *,
+        augmentation: Augmentation | None = None,
+        epoch: int = 0,
+        draw: int = 0,
+        workers: int = 1,
+    ) -> Iterator[Batch]:
+        """Give batches in order.
+
+        Args:
+            positions: of the images of each batch.
+            augmentation: what training does; None for what an assessor sees.
+            epoch: decides on the augmentation.
+            draw: number of the draw of fragments without augmentation.
+            workers: threads that decode, where there is something to decode.
+
+        Raises:
+            ImageError: an image cannot be decoded.
+        """
+
+
+class RatedImages(BatchSource):
     """Images with ratings, cut into views when they are wanted.
 
     Args:
@@ -75,18 +119,10 @@ class RatedImages:
         targets: Sequence[str] = ("quality",),
         seed: int = 0,
     ) -> None:
+        columns = [ratings.quality(target) for target in targets]
+        super().__init__(torch.from_numpy(np.stack(columns, axis=1).astype(np.float32)), seed)
         self.ratings = ratings
         self.views = dict(views)
-        self.seed = seed
-        columns = [ratings.quality(target) for target in targets]
-        self.rated = torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
-
-    def __len__(self) -> int:
-        return len(self.ratings)
-
-    def order(self, epoch: int) -> NDArray[np.int64]:
-        """Positions in the order of this epoch."""
-        return np.random.default_rng([self.seed, epoch]).permutation(len(self))
 
     def batches(
         self,
@@ -97,18 +133,7 @@ class RatedImages:
         draw: int = 0,
         workers: int = 1,
     ) -> Iterator[Batch]:
-        """Cut batches in order, ``workers`` at once, a few ahead of their use.
-
-        Args:
-            positions: of the images of each batch.
-            augmentation: what training does; None for the views that an assessor sees.
-            epoch: decides on the augmentation.
-            draw: number of the draw of fragments without augmentation.
-            workers: threads.
-
-        Raises:
-            ImageError: an image cannot be decoded.
-        """
+        """Cut batches, ``workers`` at once, a few ahead of their use."""
 
         def cut(chosen: NDArray[np.int64]) -> Batch:
             cuts = [self._cut(int(index), augmentation, epoch, draw) for index in chosen]

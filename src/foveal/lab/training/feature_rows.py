@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,16 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.artifact.card import ViewSpec
-from foveal.imaging.views import Pixels
+from foveal.imaging.views import GRID, SIDE, Pixels, content_offsets, fragment_view
 from foveal.lab.models.base import QualityModel
-from foveal.lab.training.data import Augmentation, Batch
+from foveal.lab.training.data import Augmentation, Batch, BatchSource
 from foveal.lab.training.features import FeatureCache, ViewKey
 from foveal.ratings.table import Ratings
 
 _BATCH = 32
 
 
-class FeatureRows:
+class FeatureRows(BatchSource):
     """Rated images as features of their views, in memory.
 
     Args:
@@ -29,16 +30,8 @@ class FeatureRows:
     """
 
     def __init__(self, features: Mapping[str, Sequence[Tensor]], rated: Tensor, seed: int = 0) -> None:
+        super().__init__(rated, seed)
         self.features = {name: list(draws) for name, draws in features.items()}
-        self.rated = rated
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.rated)
-
-    def order(self, epoch: int) -> NDArray[np.int64]:
-        """Positions in the order of this epoch."""
-        return np.random.default_rng([self.seed, epoch]).permutation(len(self))
 
     def batches(
         self,
@@ -49,16 +42,7 @@ class FeatureRows:
         draw: int = 0,
         workers: int = 1,
     ) -> Iterator[Batch]:
-        """Batches of these positions, in order.
-
-        Args:
-            positions: of the images of each batch.
-            augmentation: None takes draw ``draw`` of all views (where a view has fewer, its last one), any
-                other one by chance for each image.
-            epoch: decides on the draws.
-            draw: without augmentation.
-            workers: not needed here.
-        """
+        """Take rows; with augmentation one of the draws by chance, else ``draw`` or the last one there is."""
         for chosen in positions:
             rows = torch.from_numpy(chosen)
             views = {}
@@ -99,7 +83,7 @@ def read_features(
     """
     features: dict[str, list[Tensor]] = {}
     for name, spec in model.views.items():
-        keys = [ViewKey(spec.kind, spec.side, draw) for draw in _draws(spec, draws)]
+        keys = [_AssessorView(spec.kind, spec.side, draw) for draw in _draws(spec, draws)]
         values = cache.features_of(
             ratings.images,
             keys,
@@ -110,6 +94,23 @@ def read_features(
         features[name] = [torch.from_numpy(values[:, index]) for index in range(len(keys))]
     columns = [ratings.quality(target) for target in model.targets]
     return FeatureRows(features, torch.from_numpy(np.stack(columns, axis=1).astype(np.float32)), seed)
+
+
+@dataclass(frozen=True, order=True)
+class _AssessorView(ViewKey):
+    """A view as an assessor cuts it: 7 x 7 fragments whatever the side, where others are of 32 pixels."""
+
+    def __post_init__(self) -> None:
+        """Leave the check to :class:`ViewSpec`, whose fields these are."""
+
+    def __str__(self) -> str:
+        own_grid = self.kind == "fragments" and self.side != SIDE
+        return f"{super().__str__()}:{GRID}" if own_grid else super().__str__()
+
+    def cut(self, pixels: Pixels, whole: Pixels) -> Pixels:
+        if self.kind != "fragments":
+            return super().cut(pixels, whole)
+        return fragment_view(pixels, content_offsets(whole, draw=self.draw), cell=self.side // GRID)
 
 
 def _draws(spec: ViewSpec, draws: int) -> Sequence[int]:

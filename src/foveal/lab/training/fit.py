@@ -22,9 +22,9 @@ from foveal.evaluation.correlation import plcc, srcc
 from foveal.lab.models.base import Judgement
 from foveal.lab.training.checkpoint import load_checkpoint, save_checkpoint
 from foveal.lab.training.config import TrainingConfig
-from foveal.lab.training.data import Batch
+from foveal.lab.training.data import Batch, BatchSource
 from foveal.lab.training.ema import MovingAverage
-from foveal.lab.training.judging import BatchSource, Floats, Progress, judge
+from foveal.lab.training.judging import Floats, Progress, judge
 from foveal.lab.training.logs import LogKind, RunLog
 from foveal.lab.training.losses import combined, gather_with_gradient
 from foveal.lab.training.schedule import cosine_with_warmup

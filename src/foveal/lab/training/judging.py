@@ -3,46 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from foveal.lab.models.base import Judgement
 from foveal.lab.training.config import Precision
-from foveal.lab.training.data import Augmentation, Batch
+from foveal.lab.training.data import BatchSource
 
 Floats = NDArray[np.float64]
 
 Progress = Callable[[int, int, str], None]
 """Told of each step: steps done, steps in all, what to show."""
-
-
-class BatchSource(Protocol):
-    """Where batches come from: images cut into views, or features out of the cache."""
-
-    rated: Tensor
-
-    def __len__(self) -> int: ...
-
-    def order(self, epoch: int) -> NDArray[np.int64]:
-        """Positions in the order of this epoch."""
-        ...
-
-    def batches(
-        self,
-        positions: Sequence[NDArray[np.int64]],
-        *,
-        augmentation: Augmentation | None = None,
-        epoch: int = 0,
-        draw: int = 0,
-        workers: int = 1,
-    ) -> Iterator[Batch]:
-        """Batches of these positions, in order."""
-        ...
 
 
 def judge(

@@ -84,6 +84,9 @@ def _forget(path: Path, first: int) -> None:
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    if not lines or not lines[0].endswith("\n"):
+        path.unlink()  # cut off within its first line: it is begun anew
+        return
     kept = [line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) <= first]
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text("".join([*lines[:1], *kept]), encoding="utf-8")

@@ -25,6 +25,9 @@ MARGIN = 0.1
 _LEAST_DEVIATION = 1e-4
 """Predictions closer together than this have a PLCC whose gradient would explode; see :func:`plcc_loss`."""
 
+_SATURATED = 12.0
+"""Standard deviations from which on sqrt(Phi) is 0 or 1 to the last digit of float64."""
+
 
 def mse_loss(predicted: Tensor, rated: Tensor) -> Tensor:
     """Mean squared error (LAPQ, Eq. 3; MST-CLIPIQA); 0 without ratings.
@@ -119,7 +122,7 @@ def fidelity_loss(predicted: Tensor, rated: Tensor) -> Tensor:
     predicted, rated, valid = _paired(predicted, rated)
     pairs = _both(valid).triu(1)
     preferred = (1 + _differences(rated).sign()) / 2
-    gap = _differences(predicted) / math.sqrt(2)
+    gap = (_differences(predicted) / math.sqrt(2)).clamp(-_SATURATED, _SATURATED)
     # sqrt(Phi(x)) as exp(log Phi(x) / 2): the root itself has an infinite slope at 0.
     agreement = preferred.sqrt() * (torch.special.log_ndtr(gap) / 2).exp()
     agreement = agreement + (1 - preferred).sqrt() * (torch.special.log_ndtr(-gap) / 2).exp()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from foveal.artifact.card import Calibration, Card, ViewSpec
 from foveal.lab.backbones.tuning import TuningMode
 from foveal.lab.models.registry import MODELS
 from foveal.lab.training.config import TrainingConfig
 from foveal.lab.training.strict import RecipeError, build
+
+Attention = Literal["sdpa", "eager"]
+"""Ways to compute attention. Only these: of other names some would fetch a kernel from the Hub."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,12 @@ class RatingsConfig:
     def __post_init__(self) -> None:
         if self.dataset is None and (self.low is None or self.high is None):
             raise ValueError("state low and high, the two ends of the scores' scale: they cannot be guessed")
+        said = self.low, self.high, self.higher_is_better, self.columns
+        if self.dataset is not None and said != (None, None, True, ColumnNames()):
+            raise ValueError(
+                f"scale and columns of {self.dataset} are known: leave out low, high, higher_is_better "
+                "and columns"
+            )
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,8 @@ class SplitConfig:
             raise ValueError(f"validation is {self.validation}, expected above 0 and below 1")
         if not 0 <= self.test < 1:
             raise ValueError(f"test is {self.test}, expected 0 to below 1")
+        if self.kind == "given" and self.test:
+            raise ValueError("a given split has its own test part: leave test out, or set kind to 'seeded'")
         for name in ("seed", "limit", "validation_limit"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
@@ -113,7 +125,7 @@ class BackboneConfig:
     name: str
     revision: str | None = None
     tuning: TuningMode = field(default_factory=TuningMode)
-    attention: Literal["sdpa", "eager"] = "sdpa"
+    attention: Attention = "sdpa"
 
 
 @dataclass(frozen=True)
@@ -134,36 +146,70 @@ class CardConfig:
     summary: str = ""
     training_data: str = ""
 
+    def __post_init__(self) -> None:
+        # What the exported file would refuse is refused now, not after hours of training.
+        Card(
+            name=self.name,
+            version=self.version,
+            licence=self.licence,
+            summary=self.summary,
+            training_data=self.training_data,
+            views={"whole": ViewSpec("whole")},
+            calibration=Calibration(coverage=0.9, factor=1.0, count=0),
+        )
 
-@dataclass(frozen=True)
-class Recipe:
+
+@dataclass(frozen=True, kw_only=True)
+class _Tables:
+    """Tables of the file whose fields do not depend on the kind of model."""
+
+    ratings: RatingsConfig
+    backbone: BackboneConfig
+    split: SplitConfig = field(default_factory=SplitConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    targets: tuple[str, ...] = ("quality",)
+    card: CardConfig = field(default_factory=CardConfig)
+
+    def __post_init__(self) -> None:
+        check_targets(self.targets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File(_Tables):
+    """The file as it stands: which fields its model has depends on the kind."""
+
+    model: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(_Tables):
     """All that a run depends on, but for the weights of the backbone and the images.
 
     Attributes:
         ratings: what is learnt from.
         backbone: the pretrained vision transformer.
-        model: what stands on it: a name of :data:`foveal.lab.models.registry.MODELS`.
-        options: of the model: its configuration.
         split: which images are learnt from.
         training: how.
         targets: score columns, quality first.
         card: of the exported assessor.
+        model: what stands on the backbone: a name of :data:`foveal.lab.models.registry.MODELS`.
+        options: of the model: its configuration.
         folder: where relative paths begin: the folder of the recipe's file.
     """
 
-    ratings: RatingsConfig
-    backbone: BackboneConfig
     model: str
     options: Any
-    split: SplitConfig = field(default_factory=SplitConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    targets: tuple[str, ...] = ("quality",)
-    card: CardConfig = field(default_factory=CardConfig)
     folder: Path = Path()
 
-    def path(self, name: str) -> Path:
-        """A path of the recipe as it is found from here."""
-        return self.folder / name
+
+def check_targets(targets: Sequence[str]) -> None:
+    """Refuse score columns that no model can have.
+
+    Raises:
+        ValueError: there are none, the first is not ``quality``, or one stands twice.
+    """
+    if tuple(targets[:1]) != ("quality",) or len(set(targets)) < len(targets):
+        raise ValueError(f"targets are {list(targets)}, expected 'quality' first and each one once")
 
 
 def read_recipe(path: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
@@ -199,31 +245,15 @@ def recipe_from(values: Mapping[str, Any], folder: Path = Path()) -> Recipe:
     Raises:
         RecipeError: a field is unknown, missing or wrong.
     """
-    tables = dict(values)
-    model = tables.pop("model", None)
-    if not isinstance(model, Mapping) or "kind" not in model:
+    tables = dict(vars(build(_File, values, "")))
+    model = dict(tables.pop("model"))
+    if "kind" not in model:
         raise RecipeError("model.kind: missing; it has no default")
-    kind = model["kind"]
+    kind = model.pop("kind")
     if not isinstance(kind, str) or kind not in MODELS:
         raise RecipeError(f"model.kind: {kind!r} is not one of {', '.join(map(repr, MODELS))}")
-    options: Any = build(MODELS[kind].config, {k: v for k, v in model.items() if k != "kind"}, "model")
-    if odd := {"options", "folder"} & tables.keys():
-        raise RecipeError(f"{sorted(odd)[0]}: unknown field")
-    # The options are built by now, and the folder is not the file's to say.
-    filled = build(_Tables, tables, "")
-    return Recipe(**vars(filled), model=kind, options=options, folder=folder)
-
-
-@dataclass(frozen=True)
-class _Tables:
-    """Tables of the file beside the model's."""
-
-    ratings: RatingsConfig
-    backbone: BackboneConfig
-    split: SplitConfig = field(default_factory=SplitConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    targets: tuple[str, ...] = ("quality",)
-    card: CardConfig = field(default_factory=CardConfig)
+    options: Any = build(MODELS[kind].config, model, "model")
+    return Recipe(**tables, model=kind, options=options, folder=folder)
 
 
 def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,7 +74,10 @@ def _convert(hint: Any, value: object, where: str) -> Any:
 
 def _scalar(kind: type, value: object, where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise RecipeError(f"{where}: larger than any number can be here") from None
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise RecipeError(f"{where}: expected {_NAMES.get(kind, kind.__name__)}, found {value!r}")
     return value

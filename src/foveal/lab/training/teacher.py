@@ -62,6 +62,9 @@ class TokenTeacher:
                 f"{folder}: a {backbone.card.family} has {backbone.prefix_tokens} tokens before its patches; "
                 "the teacher must have one, its CLS token"
             )
+        # The converter would wrap the backbone's own error into one of tracing.
+        if not layers or not all(0 <= layer <= backbone.depth for layer in layers):
+            raise ValueError(f"{folder}: has layers 0 to {backbone.depth}, not {list(layers)}")
         module = _Tokens(backbone, layers)
         example = torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8)
         with warnings.catch_warnings():
