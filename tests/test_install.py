@@ -23,6 +23,7 @@ HEAVY = [
     "pyarrow",
     "onnxruntime",
     "matplotlib",
+    "openpyxl",
     "nncf",
     "sklearn",
     "pandas",

@@ -174,7 +174,7 @@ def test_several_assessors_are_tested_against_the_first(bench: Bench) -> None:
     theirs = bench.scores(20 * QUALITY + RNG.normal(0, 60, N), "theirs.csv")
     code, out, _ = bench(*TABLE, "--scores", ours, "--scores", theirs, "--out", "r")
     assert code == 0
-    assert "Less ours.csv" in out
+    assert "Against ours.csv" in out
     srcc, plcc = bench.rows("r/comparison.csv")
     assert (srcc["assessor"], srcc["against"], srcc["figure"]) == ("theirs.csv", "ours.csv", "srcc")
     figures = bench.rows("r/report.csv")

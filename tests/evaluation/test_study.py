@@ -62,7 +62,7 @@ def test_text_and_markdown_hold_all_tables() -> None:
             assert f"{one.report['all'].srcc.value:.3f}" in said
             assert one.splits is not None
             assert f"{one.splits.spread('krcc').median:.3f}" in said
-        assert "Less ours" in said
+        assert "Against ours" in said
         assert "wrong direction" in said
     assert study.assessed[1].report["all"].srcc.value < -0.8
     assert f"{study.assessed[1].report['all'].srcc.value:.3f}" in text

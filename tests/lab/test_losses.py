@@ -410,7 +410,8 @@ def train_on_a_part(rank: int, folder: str) -> None:
     )
     network, inputs, rated = make_training()
     own = slice(rank * ROWS, (rank + 1) * ROWS)
-    outputs = nn.parallel.DistributedDataParallel(network)(inputs[own])
+    wrapped = nn.parallel.DistributedDataParallel(network)  # which reduces gradients as long as it lives
+    outputs = wrapped(inputs[own])
     loss = whole_loss(gather_with_gradient(outputs), gather_with_gradient(rated[own]))
     torch.autograd.backward(loss)
     torch.save([loss.detach(), *(p.grad for p in network.parameters())], f"{folder}/{rank}.pt")

@@ -54,11 +54,11 @@ def export(
     images: tuple[str, ...],
     tolerance: float,
 ) -> None:
-    """Write ARTIFACT, a file that 'foveal score --model' runs without torch, from a trained MODEL.
+    """Make a file that scores without torch from a trained MODEL.
 
-    MODEL is the folder that 'foveal train' has written, a shipped model (glia-vit-tiny), or a Hub id.
-    The artifact holds the backbone's weights: its licence applies to the file too. Scores of model and
-    artifact are compared.
+    The file is run by 'foveal score --model'. MODEL is the folder that 'foveal train' has written, a
+    shipped model (glia-vit-tiny), or a Hub id. The file holds the backbone's weights: its licence applies
+    to it too. Scores of model and file are compared.
     """
     from pathlib import Path
 

@@ -125,9 +125,7 @@ class Study:
         if self.coverage.rows:
             sections.append(("Intervals: share of ratings inside", self.coverage))
         if self.versus is not None:
-            heading = (
-                f"Less {self.versus.first}: paired bootstrap, two-sided p, not corrected for their number"
-            )
+            heading = f"Against {self.versus.first} (positive: better; paired bootstrap, two-sided p)"
             sections.append((heading, self.versus.shown()))
         for one in self.assessed:
             if one.splits is not None:
