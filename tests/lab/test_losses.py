@@ -225,6 +225,12 @@ def test_equal_ratings_say_nothing_of_order(name: str, rating: float) -> None:
     assert not gradient(PAIRED[name], predicted, rated).any()
 
 
+def test_ratings_too_close_to_tell_apart_say_nothing_of_order() -> None:
+    predicted, rated = torch.tensor([2.0, 4.0, 1.0]), torch.tensor([1e-30, 2e-30, 0.0])
+    assert float(plcc_loss(predicted, rated)) == 0  # squares of their differences are 0 in float32
+    assert not gradient(plcc_loss, predicted, rated).any()
+
+
 @every_loss
 @given(
     predicted=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=12),

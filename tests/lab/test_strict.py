@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from foveal.lab.training.strict import RecipeError, build
@@ -96,6 +96,7 @@ def same(made: object, value: object) -> bool:
     return made == value
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(name=st.sampled_from(sorted(FITS)), value=values)
 @example(name="share", value=10**400)
 @example(name="flag", value=1)
@@ -154,9 +155,9 @@ def test_messages_name_place_fault_and_what_would_do(table: dict[str, Any], mess
 
 
 def test_faults_of_the_whole_table_are_the_recipes() -> None:
-    with pytest.raises(RecipeError, match="^the recipe: width is 0, expected 1 or more$"):
+    with pytest.raises(RecipeError, match=r"^the recipe: width is 0, expected 1 or more$"):
         build(Inner, {"width": 0}, "")
     with pytest.raises(RecipeError, match=r"^the recipe: expected a table, found \[1\]$"):
         build(Inner, [1], "")
-    with pytest.raises(RecipeError, match="^3: unknown field; known are width$"):
+    with pytest.raises(RecipeError, match=r"^3: unknown field; known are width$"):
         build(Inner, {3: 0}, "")

@@ -188,7 +188,8 @@ def _inject(backbone: Backbone, mode: TuningMode) -> None:
         r=mode.rank, lora_alpha=mode.alpha, lora_dropout=mode.dropout, target_modules=pattern, bias="none"
     )
     backbone.freeze()
-    # Into the list of blocks rather than the model, where releases of peft look for other things to convert.
+    # Into the list of blocks rather than the model: names start there, and peft finds no configuration by
+    # which to convert targets of older releases of transformers.
     inject_adapter_in_model(config, backbone.blocks)
     backbone.adapters = [module for module in backbone.blocks.modules() if isinstance(module, LoraLayer)]
     backbone.train(backbone.training)
