@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from _common import environment, make_parser, progress, run, shared_data, show
 from foveal.evaluation.significance import bootstrap_interval, compare
 from foveal.evaluation.tables import Cell, Table
-from foveal.lab.train import TrainingRun, train
 from foveal.lab.training.recipe import read_recipe
+from foveal.lab.training_run import TrainingRun, train
 from foveal.ratings.table import Ratings
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,8 @@ def test_a_cut_file_is_refused_with_what_to_do(
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    for alien in ([1, 2], {"state": {}}, torch.ones(2)):
+    aliens: list[Any] = [[1, 2], {"state": {}}, "text"]
+    for alien in aliens:
         torch.save(alien, path)
         with pytest.raises(CheckpointError, match="not a checkpoint of Foveal"):
             load_checkpoint(path, "run")
@@ -111,10 +111,9 @@ class Touch:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
-def test_nothing_is_run_that_a_checkpoint_brings(tmp_path: Path, save: Callable[..., Any]) -> None:
+def test_nothing_is_run_that_a_checkpoint_brings(tmp_path: Path) -> None:
     path, trace = tmp_path / "checkpoint.pt", tmp_path / "trace"
-    save({"format": 1, "run": "run", "state": {"step": Touch(trace)}}, path)
+    torch.save({"format": 1, "run": "run", "state": {"step": Touch(trace)}}, path)
     with pytest.raises(CheckpointError, match="not a checkpoint of Foveal, or damaged"):
         load_checkpoint(path, "run")
     assert not trace.exists()

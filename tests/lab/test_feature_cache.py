@@ -311,6 +311,14 @@ def test_other_types_are_refused_and_leave_the_extractor_free(path: Path, value:
         assert len(cache) == 1
 
 
+def test_a_refused_batch_leaves_the_extractor_free(path: Path) -> None:
+    with FeatureCache(path, "x") as cache:
+        with pytest.raises(ValueError, match="another fingerprint"):
+            cache.put({key_of(1): row_of(1), key_of(2): row_of(2, 65)})
+        cache.put({key_of(2): row_of(2, 65)})  # of a shape that the first row would have ruled out
+        assert len(cache) == 1
+
+
 def test_an_extractor_must_answer_for_every_view(path: Path, images: list[Path]) -> None:
     with FeatureCache(path, "x") as cache:
         with pytest.raises(ValueError, match=r"features of shape \(1, 6\) for 6 views"):
@@ -576,6 +584,7 @@ CHANGES: dict[str, Callable[[nn.Module], object]] = {
     "statistics": lambda network: network[1].running_mean.add_(1),
     "buffer that is not saved": lambda network: network.mean.logical_not_(),
     "type": lambda network: network.to(torch.bfloat16),
+    "type of the same bytes": lambda network: setattr(network, "mean", network.mean.to(torch.uint8)),
     "shape": lambda network: setattr(
         network[0], "weight", nn.Parameter(network[0].weight.detach().view(4, 3))
     ),

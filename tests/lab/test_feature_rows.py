@@ -19,18 +19,18 @@ from foveal.imaging.decode import decode
 from foveal.lab.backbones import VisionBackbone, load_backbone
 from foveal.lab.models.base import QualityModel
 from foveal.lab.models.probe import ProbeConfig, ProbeModel
-from foveal.lab.train import Telling, train
 from foveal.lab.training.data import Augmentation
 from foveal.lab.training.feature_rows import FeatureRows, read_features
 from foveal.lab.training.features import FeatureCache, backbone_fingerprint
 from foveal.lab.training.recipe import Recipe, recipe_from
+from foveal.lab.training_run import Telling, train
 from foveal.ratings.table import DatasetCard, Ratings
 
 EVERY = ("whole", "fragments", "crop")
 
 
 class Grey(QualityModel):
-    """Features of a view are mean colour and the colours of three pixels; its views are as large as wanted."""
+    """Features of a view are its mean colour and the colours of three pixels."""
 
     def __init__(self, side: int, kinds: tuple[str, ...] = EVERY) -> None:
         super().__init__()
@@ -40,7 +40,9 @@ class Grey(QualityModel):
 
     def encode(self, name: str, view: Tensor) -> Tensor:
         self.calls.append((name, len(view)))
-        return torch.cat([view.float().mean(dim=(1, 2)), *(view[:, i, -i].float() for i in (1, 20, 40))], dim=1)
+        return torch.cat(
+            [view.float().mean(dim=(1, 2)), *(view[:, i, -i].float() for i in (1, 20, 40))], dim=1
+        )
 
 
 @pytest.fixture
@@ -197,6 +199,7 @@ def test_a_second_run_computes_nothing_and_one_on_another_backbone_does(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    ratings = rated_pictures.take(range(24))
     computed: list[int] = []
     encode = ProbeModel.encode
 
@@ -211,22 +214,23 @@ def test_a_second_run_computes_nothing_and_one_on_another_backbone_does(
         told: list[tuple[int, int]] = []
         folder = tmp_path / str(number)
         telling = Telling(features=lambda done, of: told.append((done, of)))
-        done = train(
-            recipe, rated_pictures, folder=folder, cache=tmp_path / "c.sqlite", cpu=True, telling=telling
-        )
+        done = train(recipe, ratings, folder=folder, cache=tmp_path / "c.sqlite", cpu=True, telling=telling)
         assert bool(told) == bool(computed)
         return done
 
     first = run(1, probe_recipe(tiny_vit))
-    assert sum(computed) == 2 * len(rated_pictures)
+    assert sum(computed) == 2 * len(ratings)
     second = run(2, probe_recipe(tiny_vit))
     assert computed == []
     assert second.result == first.result
     assert np.array_equal(second.validation_quality, first.validation_quality)
     run(3, probe_recipe(other_vit))
-    assert sum(computed) == 2 * len(rated_pictures)
+    assert sum(computed) == 2 * len(ratings)
     run(4, probe_recipe(tiny_vit, layers=[1]))  # other layers are other features
-    assert sum(computed) == 2 * len(rated_pictures)
+    assert sum(computed) == 2 * len(ratings)
+    recipe = probe_recipe(tiny_vit)
+    run(5, replace(recipe, training=replace(recipe.training, precision="bf16")))  # and so are rounded ones
+    assert sum(computed) == 2 * len(ratings)
 
 
 def test_fingerprints_tell_backbones_apart(

@@ -82,12 +82,10 @@ def test_a_new_run_takes_out_the_rows_of_an_old_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["tensorboard", "both"])
 def test_tensorboard_reads_the_same_figures(tmp_path: Path, kind: LogKind) -> None:
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     write(tmp_path, range(1, 41), kind)
     write(tmp_path, range(31, LAST + 1), kind, first=30)  # killed at 40, checkpoint at 30
-    events: Any = EventAccumulator(str(tmp_path / "tensorboard"))
+    events: Any = reader.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     scalars = {
         tag: [(e.step, round(e.value, 4)) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]

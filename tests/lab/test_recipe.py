@@ -65,8 +65,10 @@ WRONG: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.one_of(st.integers(), st.text(max_size=3), st.just([]), st.just({})),
     tuple: st.one_of(st.booleans(), st.integers(), st.text(max_size=3), st.just({}), st.just([{}])),
 }
-TABLE = st.one_of(st.booleans(), st.integers(), st.text(max_size=3), st.just([1]))
-WORD = st.one_of(st.booleans(), st.integers(), st.sampled_from(["", "no such word"]), st.just([]))
+TABLE: st.SearchStrategy[Any] = st.one_of(st.booleans(), st.integers(), st.text(max_size=3), st.just([1]))
+WORD: st.SearchStrategy[Any] = st.one_of(
+    st.booleans(), st.integers(), st.sampled_from(["", "no such word"]), st.just([])
+)
 
 
 def wrong_for(hint: Any) -> st.SearchStrategy[Any]:

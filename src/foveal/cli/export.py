@@ -54,7 +54,7 @@ def export(
     images: tuple[str, ...],
     tolerance: float,
 ) -> None:
-    """Make a file that scores without torch from a trained MODEL.
+    """Make a file that scores without torch.
 
     The file is run by 'foveal score --model'. MODEL is the folder that 'foveal train' has written, a
     shipped model (glia-vit-tiny), or a Hub id. The file holds the backbone's weights: its licence applies

@@ -13,7 +13,7 @@ from foveal.errors import FovealError
 COMMANDS = {
     "score": CommandAt("foveal.cli.score:score", "Score how good images look to people."),
     "train": CommandAt("foveal.cli.train:train", "Train an assessor on people's ratings of images."),
-    "export": CommandAt("foveal.cli.export:export", "Make a file that scores without torch from a trained MODEL."),
+    "export": CommandAt("foveal.cli.export:export", "Make a file that scores without torch."),
     "models": CommandAt("foveal.cli.models:models", "List the assessors that are shipped."),
     "evaluate": CommandAt("foveal.cli.evaluate:evaluate", "Measure how well an assessor agrees with people."),
     "completion": CommandAt(

@@ -54,9 +54,9 @@ def train(
     read = _read(recipe, changes)
     from pathlib import Path
 
-    from foveal.lab.train import Telling
-    from foveal.lab.train import train as run
     from foveal.lab.training.fit import CHECKPOINT
+    from foveal.lab.training_run import Telling
+    from foveal.lab.training_run import train as run
 
     if check:
         with _explained():

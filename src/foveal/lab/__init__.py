@@ -15,10 +15,10 @@ from foveal.errors import MissingExtraError
 if TYPE_CHECKING:
     from foveal.lab.backbones.load import load_backbone
     from foveal.lab.export_trained import export_model
-    from foveal.lab.train import train
     from foveal.lab.trainable import TrainableAssessor
     from foveal.lab.trained import TrainedModel, load_trained
     from foveal.lab.training.recipe import read_recipe
+    from foveal.lab.training_run import train
 
 _HOMES = {
     "TrainableAssessor": "foveal.lab.trainable",
@@ -27,7 +27,7 @@ _HOMES = {
     "load_backbone": "foveal.lab.backbones.load",
     "load_trained": "foveal.lab.trained",
     "read_recipe": "foveal.lab.training.recipe",
-    "train": "foveal.lab.train",
+    "train": "foveal.lab.training_run",
 }
 
 __all__ = [

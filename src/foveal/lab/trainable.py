@@ -12,10 +12,10 @@ from foveal.assessment import HIGHEST, LOWEST, Assessment
 from foveal.errors import FovealError
 from foveal.lab.assess import assess
 from foveal.lab.export_trained import Agreement, export_model
-from foveal.lab.train import Telling, train
 from foveal.lab.trained import TrainedModel
 from foveal.lab.training.fit import FitResult
 from foveal.lab.training.recipe import recipe_from
+from foveal.lab.training_run import Telling, train
 from foveal.ratings.table import Ratings
 
 
@@ -73,7 +73,7 @@ class TrainableAssessor:
         self._folder = folder
         self._cache = cache
         self._cpu = cpu
-        recipe_from(self._tables)
+        recipe_from({**self._tables, "split": self._split or {}})
         self.model_: TrainedModel
         self.result_: FitResult
 

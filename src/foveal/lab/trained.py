@@ -114,7 +114,7 @@ class TrainedModel(nn.Module, PyTorchModelHubMixin):
 
     def _save_pretrained(self, save_directory: Path) -> None:
         record = {"format": _FORMAT, **asdict(self.record)}
-        text = json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(record, indent=2, ensure_ascii=False)
         (save_directory / CONFIG).write_text(text + "\n", encoding="utf-8")
         state = {name: tensor.cpu().contiguous() for name, tensor in self.network.trained_state().items()}
         save_file(state, save_directory / WEIGHTS)
@@ -273,6 +273,7 @@ def model_card(record: Record, trainable: int) -> str:
         "",
         "```python",
         "from foveal.lab import load_trained",
+        "",
         f'model = load_trained("{card.name}", backbone="{record.backbone.name}")  # or the folder of either',
         "```",
     ]

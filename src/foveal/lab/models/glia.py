@@ -291,7 +291,6 @@ class GliaNet(QualityModel):
             raise ValueError("a map of local quality needs the 'layers' readout of the local stream")
         hidden = self.hidden(views)
         features = {name: self._pool(states) for name, states in hidden.items()}
-        batch = len(hidden[LOCAL])
         cells = self._cells(hidden[LOCAL])
         whole = features[LOCAL][:, None, :, :1].expand(-1, GRID**2, -1, -1, -1)
         local = torch.cat([whole, cells[:, :, :, None]], dim=3).flatten(0, 1)
@@ -299,7 +298,7 @@ class GliaNet(QualityModel):
             name: part.repeat_interleave(GRID**2, dim=0) for name, part in features.items() if name != LOCAL
         }
         quality = self.judge({**others, LOCAL: local}).quality[:, 0]
-        return self.judge(features), quality.view(batch, GRID, GRID)
+        return self.judge(features), quality.view(-1, GRID, GRID)
 
     def _apart(self, tokens: Tensor) -> Tensor:
         """(streams x batch, ...) -> (streams, batch, ...)."""

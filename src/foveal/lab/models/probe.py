@@ -135,7 +135,8 @@ class Probe(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor]) -> Judgement:
         """Judge from features (batch, d) of each view, in the order of the views."""
-        joined = torch.cat(list(features.values()), dim=1).float()
+        # Cached features are float16, which autocast on CPUs will not join.
+        joined = torch.cat([view.float() for view in features.values()], dim=1)
         inner = self.dropout((joined - self.mean) / self.deviation)
         if self.hidden is not None:
             inner = self.dropout(functional.gelu(self.hidden(inner)))

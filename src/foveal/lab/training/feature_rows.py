@@ -13,8 +13,10 @@ from torch import Tensor
 from foveal.artifact.card import ViewSpec
 from foveal.imaging.views import GRID, SIDE, Pixels, content_offsets, fragment_view
 from foveal.lab.models.base import QualityModel
+from foveal.lab.training.config import Precision
 from foveal.lab.training.data import Augmentation, Batch, BatchSource
 from foveal.lab.training.features import FeatureCache, ViewKey
+from foveal.lab.training.judging import autocast
 from foveal.ratings.table import Ratings
 
 _BATCH = 32
@@ -65,6 +67,7 @@ def read_features(
     *,
     draws: int = 1,
     seed: int = 0,
+    precision: Precision = "fp32",
     progress: Callable[[int, int], None] | None = None,
 ) -> FeatureRows:
     """Features of rated images, from the cache or computed.
@@ -72,9 +75,10 @@ def read_features(
     Args:
         model: with a frozen head; its device computes.
         ratings: the images.
-        cache: made with the model's extractor.
+        cache: made for the model's extractor and this precision.
         draws: sets of fragments.
         seed: of order and draws.
+        precision: of the backbone.
         progress: called with views computed, and views to compute in all.
 
     Raises:
@@ -87,7 +91,7 @@ def read_features(
         values = cache.features_of(
             ratings.images,
             keys,
-            _extractor(model, name),
+            _extractor(model, name, precision),
             batch=_BATCH,
             progress=progress,
         )
@@ -118,11 +122,13 @@ def _draws(spec: ViewSpec, draws: int) -> Sequence[int]:
     return range(spec.draw, spec.draw + draws) if spec.kind == "fragments" else (0,)
 
 
-def _extractor(model: QualityModel, name: str) -> Callable[[list[Pixels]], NDArray[np.float16]]:
+def _extractor(
+    model: QualityModel, name: str, precision: Precision
+) -> Callable[[list[Pixels]], NDArray[np.float16]]:
     device = next(model.parameters()).device
 
     def compute(views: list[Pixels]) -> NDArray[np.float16]:
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(device, precision):
             encoded = model.encode(name, torch.from_numpy(np.stack(views)).to(device))
         half: NDArray[np.float16] = encoded.to(torch.float16).cpu().numpy()
         return half

@@ -46,16 +46,13 @@ def judge(
     """
     network.eval()
     device = next(network.parameters()).device
-    autocast = torch.autocast(
-        device.type, torch.float16 if precision == "fp16" else torch.bfloat16, enabled=precision != "fp32"
-    )
     positions = np.array_split(np.arange(len(source)), math.ceil(len(source) / batch))
     sums: list[tuple[Floats, Floats]] = []
     done = 0
     for draw in range(draws):
         rows: list[Judgement] = []
         for cut in source.batches(positions, draw=draw, workers=workers):
-            with torch.inference_mode(), autocast:
+            with torch.inference_mode(), autocast(device, precision):
                 judged = network(cut.to(device).views)
             rows.append(Judgement(judged.quality.float().cpu(), judged.spread.float().cpu()))
             done += 1
@@ -68,3 +65,9 @@ def judge(
             )
         )
     return np.mean([quality for quality, _ in sums], axis=0), np.mean([spread for _, spread in sums], axis=0)
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Mixed precision as in training; does nothing for ``fp32``."""
+    kind = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, kind, enabled=precision != "fp32")

@@ -123,7 +123,8 @@ def train(
         learnt, chooses = _images(recipe, model, parts)
     else:
         path = Path(cache) if cache is not None else cache_folder() / "features.sqlite"
-        with FeatureCache(path, f"{described.fingerprint}; {model.extractor()}") as store:
+        extractor = f"{described.fingerprint}; {model.extractor()}; {recipe.training.precision}"
+        with FeatureCache(path, extractor) as store:
             network, learnt, chooses = _features(recipe, model, parts, store, telling)
     # What would fail after the training fails before it.
     sides = _sides(parts.train)
@@ -209,7 +210,15 @@ def _features(
     if head is None:
         raise TypeError(f"{type(model).__name__} has no head of its own")
     learnt, chooses = (
-        read_features(model, part, store, draws=draws, seed=recipe.training.seed, progress=telling.features)
+        read_features(
+            model,
+            part,
+            store,
+            draws=draws,
+            seed=recipe.training.seed,
+            precision=recipe.training.precision,
+            progress=telling.features,
+        )
         for part, draws in ((parts.train, recipe.training.draws), (parts.validation, 1))
     )
     model.standardise(learnt.features)
