@@ -36,10 +36,18 @@ def start(tiny_model_path: Path, many: Path) -> Callable[..., subprocess.Popen[b
     def start(*args: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "foveal", "score", str(many), "--model", str(tiny_model_path)]
         return subprocess.Popen(
-            [*command, "--threads", "1", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [*command, "--threads", "1", *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=_heed_ctrl_c,
         )
 
     return start
+
+
+def _heed_ctrl_c() -> None:
+    """Shells start background jobs with interrupts ignored, and these tests may run in one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 Start = Callable[..., subprocess.Popen[bytes]]

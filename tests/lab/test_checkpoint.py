@@ -154,6 +154,9 @@ def test_a_reader_meets_the_old_state_or_the_new_one(tmp_path: Path, monkeypatch
             return done
 
         monkeypatch.setattr(module, name, look)
+    os.link(path, tmp_path / "old")
     save_checkpoint(path, "run", {"step": 2})
     assert seen == [{"step": 1}] * 4
     assert load_checkpoint(path, "run") == {"step": 2}
+    # The old file was put out of place, not written over.
+    assert load_checkpoint(tmp_path / "old", "run") == {"step": 1}

@@ -208,6 +208,10 @@ def test_limits_draw_some_images_whatever_the_order() -> None:
     assert set(some.train.names) < set(whole.train.names)
     assert set(some.validation.names) < set(whole.validation.names)
     assert names_of(divide(ratings.take(range(59, -1, -1)), config)) == names_of(some)
+    given = replace(ratings, split=("train",) * 40 + ("validation",) * 20)
+    config_given = SplitConfig("given", limit=7, validation_limit=9)
+    turned = divide(given.take(range(59, -1, -1)), config_given)
+    assert names_of(turned) == names_of(divide(given, config_given))
     # A longer run sees the images of the shorter one, and more; and a limit beyond all takes all.
     longer = divide(ratings, replace(config, limit=12))
     assert set(some.train.names) < set(longer.train.names)

@@ -188,6 +188,14 @@ def test_the_test_part_is_not_looked_at(
         make(tiny_vit, cache, split={"validation": 0.5}).fit(replace(pictures, images=gone))
 
 
+def test_the_ratings_own_split_is_taken_where_they_have_one(
+    tiny_vit: Path, cache: Path, pictures: Ratings
+) -> None:
+    split = ("train",) * 20 + ("validation",) * 11 + ("",) * 9
+    assessor = make(tiny_vit, cache, split=None).fit(replace(pictures, split=split))
+    assert assessor.model_.record.calibration["quality"].count == 11
+
+
 def test_a_folder_keeps_the_run(tiny_vit: Path, cache: Path, pictures: Ratings, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     first = make(tiny_vit, cache, folder=folder).fit(pictures)
