@@ -35,19 +35,17 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(tiny_model_path: Path, many: Path) -> Callable[..., subprocess.Popen[bytes]]:
     def start(*args: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "foveal", "score", str(many), "--model", str(tiny_model_path)]
-        return subprocess.Popen(
-            [*command, "--threads", "1", *args],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            preexec_fn=_heed_ctrl_c,
-        )
+        # Shells start background jobs with interrupts ignored, which children inherit; with any handler set
+        # here they begin with the default.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(
+                [*command, "--threads", "1", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     return start
-
-
-def _heed_ctrl_c() -> None:
-    """Shells start background jobs with interrupts ignored, and these tests may run in one."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 Start = Callable[..., subprocess.Popen[bytes]]
