@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -514,6 +515,20 @@ def test_a_killed_writer_leaves_whole_batches(path: Path) -> None:
             np.testing.assert_array_equal(found[key_of(number)], row_of(number))
         cache.put({key_of(10**6): row_of(1)})
         assert cache._connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_new_file_that_another_writes_to_is_waited_for(tmp_path: Path) -> None:
+    """Two processes make a file at once: SQLite itself does not wait before it switches the log."""
+    place = tmp_path / "new.sqlite"
+    other = sqlite3.connect(place, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE passing (a)")
+    leaves = Timer(0.2, other.close)
+    leaves.start()
+    with FeatureCache(place, "x") as cache:
+        assert not leaves.is_alive() or leaves.finished.is_set()
+        cache.put({key_of(1): row_of(1)})
+    leaves.join()
 
 
 def test_two_processes_write_at_once(path: Path) -> None:

@@ -13,6 +13,7 @@ import math
 import os
 import sqlite3
 import sys
+import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ _APPLICATION = 0x466F7643  # "FovC", in the file's header: tells a cache from ot
 _VERSION = 1  # of the tables
 _CUTTING = 1  # of how views are decoded and cut: raise it when they change, and no cached row is found again
 _BUSY_SECONDS = 120.0
+_RETRY_SECONDS = 0.01
 _DTYPES = ("float16", "float32")
 _WORKERS = 2
 _AHEAD = 16
@@ -356,7 +358,7 @@ class FeatureCache:
         # A row of a cache may be lost with the power; what the file holds stays consistent.
         connection.execute("PRAGMA synchronous = NORMAL")
         if self._header() == (0, 0, 0):
-            connection.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead()
             with self._transaction():
                 if self._header() == (0, 0, 0):  # unless another process was faster
                     for statement in _TABLES:
@@ -368,6 +370,18 @@ class FeatureCache:
                 f"{self.path}: a database, but not a cache of features of this version of Foveal; "
                 "give another path, or delete it"
             )
+
+    def _write_ahead(self) -> None:
+        """Switch the file to a write-ahead log; SQLite itself does not wait for others that write to it."""
+        until = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(_RETRY_SECONDS)
 
     def _header(self) -> tuple[int, ...]:
         """Application, version, and number of tables: all 0 in a file that is new."""
