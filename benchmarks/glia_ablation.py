@@ -25,7 +25,7 @@ from foveal.lab.training_run import TrainingRun, train
 from foveal.ratings.table import Ratings
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-GLIA, PROBE = "glia-vit-tiny.toml", "mlp-probe-vit-tiny.toml"
+GLIA, READOUT, PROBE = "glia-vit-tiny.toml", "glia-readout-vit-tiny.toml", "mlp-probe-vit-tiny.toml"
 Floats = NDArray[np.float64]
 
 
@@ -42,7 +42,9 @@ VARIANTS = (
     Variant("GLIANet, width 64"),
     Variant("width 32", changes={"model.width": 32}),
     Variant("width 128", changes={"model.width": 128}),
+    Variant("adapter before every second block", changes={"model.every": 2}),
     Variant("adapter before every third block", changes={"model.every": 3}),
+    Variant("no adapter: the readout alone", READOUT),
     Variant("one direction (to global)", changes={"model.direction": "to-global"}),
     Variant("no interaction", changes={"model.direction": "none"}),
     Variant("global only", changes={"model.streams": "global"}),
@@ -83,7 +85,10 @@ def main() -> None:
         write_scores(
             Path(options.out) / f"{slug(variant.name)}.csv", done.parts.validation, outcomes[variant.name]
         )
-    setting = f"{options.images} training images, {options.epochs} epochs (probes: 40), seed 1"
+    setting = (
+        f"{options.images} training images, {options.epochs} epochs (readout: 22, probes: 40, on cached "
+        "features), seed 1"
+    )
     notes = [
         f"{setting}; {len(rated)} validation images of BIQ2021",
         "95 % bootstrap intervals; p: paired bootstrap against the first row, two-sided",
@@ -103,7 +108,7 @@ def parse() -> Any:
     parser.add_argument("--cache", help="file of cached features, for the probes")
     parser.add_argument("--images", type=int, default=1200, help="training images")
     parser.add_argument("--validation", type=int, default=600, help="validation images")
-    parser.add_argument("--epochs", type=int, default=2, help="epochs of all but the probes")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs of those with adapters")
     parser.add_argument("--variants", type=int, default=len(VARIANTS), help="only the first so many")
     return parser.parse_args()
 

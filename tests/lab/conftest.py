@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 import torch._dynamo  # the first optimizer would import it, which takes long: here no test's time runs
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from foveal.imaging.views import SIDE
 from foveal.lab.models.compact import CompactConfig
@@ -150,3 +152,15 @@ def rated_pictures(tmp_path_factory: pytest.TempPathFactory) -> Ratings:
         Image.fromarray(picture).save(paths[-1])
     card = DatasetCard("pictures", 0, 10)
     return Ratings(card=card, images=tuple(paths), scores={"quality": 10 - noise / 6})
+
+
+@pytest.fixture(scope="session")
+def other_vit(tiny_vit: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network with one weight changed a little."""
+    folder = tmp_path_factory.mktemp("other") / "vit"
+    shutil.copytree(tiny_vit, folder)
+    state = load_file(folder / "model.safetensors")
+    name = next(name for name in sorted(state) if name.endswith("weight"))
+    state[name] += 1e-3
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder

@@ -30,6 +30,7 @@ from foveal.lab.export_trained import (
     export_model,
     made_pictures,
 )
+from foveal.lab.models.base import Backbones
 from foveal.lab.models.registry import MODELS
 from foveal.lab.trained import Record, TrainedModel, load_trained, reference
 from foveal.lab.training.recipe import CardConfig
@@ -52,7 +53,7 @@ def make_model(tiny_vit: Path) -> Callable[..., TrainedModel]:
         described = reference(str(tiny_vit), backbone, tuning)
         apply_tuning(backbone, tuning or TuningMode())
         config = MODELS[kind].config(**options)
-        network = MODELS[kind].make(backbone, config, ("quality",))
+        network = MODELS[kind].make(Backbones(backbone), config, ("quality",))
         with torch.no_grad():
             for parameter in network.trainable():
                 parameter.add_(0.2 * torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from foveal.lab.models.base import QualityModel
 from foveal.lab.models.probe import ProbeConfig, ProbeModel
 from foveal.lab.training.data import Augmentation
 from foveal.lab.training.feature_rows import FeatureRows, read_features
-from foveal.lab.training.features import FeatureCache, backbone_fingerprint
+from foveal.lab.training.features import backbone_fingerprint
 from foveal.lab.training.recipe import Recipe, recipe_from
 from foveal.lab.training_run import Telling, train
 from foveal.ratings.table import DatasetCard, Ratings
@@ -38,6 +38,12 @@ class Grey(QualityModel):
         self.weight = torch.nn.Parameter(torch.ones(1))
         self.calls: list[tuple[str, int]] = []
 
+    def encoder(self, name: str) -> Any:
+        return self
+
+    def extractor(self, name: str) -> str:
+        return "grey"
+
     def encode(self, name: str, view: Tensor) -> Tensor:
         self.calls.append((name, len(view)))
         return torch.cat(
@@ -51,15 +57,12 @@ def few(rated_pictures: Ratings) -> Ratings:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Iterator[FeatureCache]:
-    with FeatureCache(tmp_path / "features.sqlite", "grey") as store:
-        yield store
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "features.sqlite"
 
 
 @pytest.mark.parametrize("side", [112, 224, 448])
-def test_features_are_those_of_the_views_that_the_assessor_cuts(
-    few: Ratings, cache: FeatureCache, side: int
-) -> None:
+def test_features_are_those_of_the_views_that_the_assessor_cuts(few: Ratings, cache: Path, side: int) -> None:
     """At every side: a backbone of 448 pixels sees 7 x 7 fragments of 64 in training as in use."""
     model = Grey(side)
     rows = read_features(model, few, cache, draws=3)
@@ -74,7 +77,7 @@ def test_features_are_those_of_the_views_that_the_assessor_cuts(
                 assert torch.equal(draws[min(draw, len(draws) - 1)][index], expected)
 
 
-def test_features_are_computed_once(few: Ratings, cache: FeatureCache, tmp_path: Path) -> None:
+def test_features_are_computed_once(few: Ratings, cache: Path, tmp_path: Path) -> None:
     model, told = Grey(224), []
     first = read_features(model, few, cache, progress=lambda done, of: told.append((done, of)))
     assert model.calls == [(kind, 6) for kind in EVERY]
@@ -102,7 +105,7 @@ def test_features_are_computed_once(few: Ratings, cache: FeatureCache, tmp_path:
     assert other.calls == [(kind, 2) for kind in EVERY]
 
 
-def test_ratings_are_mirrored_where_lower_is_better(few: Ratings, cache: FeatureCache) -> None:
+def test_ratings_are_mirrored_where_lower_is_better(few: Ratings, cache: Path) -> None:
     scores = few.scores["quality"].copy()
     clarity = np.array([np.nan, 1, 2, 3, 4, 5.0])
     turned = replace(few, card=DatasetCard("dmos", 0, 10, higher_is_better=False), scores={"quality": scores})
@@ -166,20 +169,6 @@ def test_the_order_of_an_epoch_is_a_shuffle_that_seed_and_epoch_decide() -> None
 # As a training run uses it.
 
 
-@pytest.fixture(scope="module")
-def other_vit(tiny_vit: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same network with one weight changed a little."""
-    from safetensors.torch import load_file, save_file
-
-    folder = tmp_path_factory.mktemp("other") / "vit"
-    shutil.copytree(tiny_vit, folder)
-    state = load_file(folder / "model.safetensors")
-    name = next(name for name in sorted(state) if name.endswith("weight"))
-    state[name] += 1e-3
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
-
-
 def probe_recipe(backbone: Path, **model: Any) -> Recipe:
     return recipe_from(
         {
@@ -238,7 +227,7 @@ def test_fingerprints_tell_backbones_apart(
 ) -> None:
     one, same, other = (load_backbone(folder) for folder in (tiny_vit, tiny_vit, other_vit))
     assert backbone_fingerprint(one) == backbone_fingerprint(same) != backbone_fingerprint(other)
-    assert make_probe(one).extractor() == "layers 1,3; CLS and mean patch token"
+    assert make_probe(one).extractor("whole") == "layers 1,3; CLS and mean patch token"
 
 
 @pytest.fixture

@@ -62,6 +62,36 @@ def test_adapters_have_the_parameters_that_the_formula_says(
     assert counts["frozen"] == sum(p.numel() for p in backbone.parameters())
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("readout", ["layers", "cls"])
+def test_without_adapters_the_readout_judges_features_that_can_be_kept(
+    backbone: VisionBackbone, views: dict[str, Tensor], readout: str
+) -> None:
+    model = GliaNet(backbone, GliaConfig(**{**SMALL, "every": 0, "readout": readout})).eval()
+    head = model.frozen_head()
+    assert head is not None
+    assert summarise_parameters(model)["parts"].keys() == {"readout"}
+    assert set(model.parameter_groups()) == {"head"}
+    kept = {name: model.encode(name, view) for name, view in views.items()}
+    torch.testing.assert_close(head(kept).quality, model(views).quality)
+    # The features are those of a probe, so that both find them in one cache.
+    assert (model.extractor("whole") == "layers 1,3; CLS and mean patch token") == (readout == "layers")
+    assert GliaNet(backbone, GliaConfig(**SMALL)).frozen_head() is None
+
+
+@torch.inference_mode()
+def test_adapters_that_add_nothing_leave_the_readouts_judgement(
+    backbone: VisionBackbone, views: dict[str, Tensor]
+) -> None:
+    """What a run with adapters starts from when it starts from a readout, but for their small scales."""
+    alone = GliaNet(backbone, GliaConfig(**{**SMALL, "every": 0})).eval()
+    full = GliaNet(backbone, GliaConfig(**SMALL)).eval()
+    full.load_trained_state({**full.trained_state(), **alone.trained_state()})
+    for adapter in full.adapters.values():
+        adapter.scale.zero_()
+    torch.testing.assert_close(full(views).quality, alone(views).quality)
+
+
 def test_a_vit_tiny_stays_below_900_000_trained_parameters() -> None:
     adapters = 12 * _count(64, tokens=192)
     readouts = 2 * (4 * 2 * 192 * 64 + 64)
@@ -186,7 +216,7 @@ def test_every_trained_parameter_gets_a_gradient_and_no_frozen_one(
 ) -> None:
     model = GliaNet(backbone, GliaConfig(**SMALL)).train()
     with torch.no_grad():
-        model.head.spread.weight.normal_()
+        model.readout.head.spread.weight.normal_()
     judged = model(views)
     (judged.quality.square().sum() + judged.spread.sum()).backward()
     groups = model.parameter_groups()
@@ -200,10 +230,10 @@ def test_the_gate_weighs_the_two_summaries(backbone: VisionBackbone) -> None:
     model = GliaNet(backbone, GliaConfig(**SMALL)).eval()
     first, second = torch.randn(4, 6), torch.randn(4, 6)
     with torch.no_grad():
-        model.gate.weight.zero_()
+        model.readout.gate.weight.zero_()
         for bias, expected in ((20.0, first), (-20.0, second), (0.0, (first + second) / 2)):
-            model.gate.bias.fill_(bias)
-            torch.testing.assert_close(model._fuse([first, second]), expected)
+            model.readout.gate.bias.fill_(bias)
+            torch.testing.assert_close(model.readout._fuse([first, second]), expected)
 
 
 @torch.inference_mode()
@@ -237,7 +267,9 @@ def test_the_map_is_the_judgement_of_an_image_of_that_cell_alone(
     [
         ({"width": 10, "heads": 4}, "width 10 cannot be divided among 4 heads"),
         ({"heads": 0}, "cannot be divided"),
-        ({"every": 0}, "every is 0"),
+        ({"every": -1}, "every is -1"),
+        ({"adapter_dropout": 1.0}, "adapter_dropout is 1.0"),
+        ({"head_dropout": -0.1}, "head_dropout is -0.1"),
         ({"streams": "one"}, "streams is 'one', expected both, global, local"),
         ({"direction": "up"}, "direction is 'up'"),
         ({"readout": "mean"}, "readout is 'mean', expected cls, layers"),

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from foveal.errors import BackboneError, RatingsError
 from foveal.lab.backbones.tuning import TuningMode
+from foveal.lab.models.base import Backbones
 from foveal.lab.models.glia import GliaNet
 from foveal.lab.models.probe import ProbeModel
 from foveal.lab.training.data import RatedImages
@@ -324,7 +325,7 @@ def test_models_come_with_the_recipes_options_and_the_generators_weights(tiny_vi
     made = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        made.append(make_model(probe, backbone))
+        made.append(make_model(probe, Backbones(backbone)))
     first, second, third = (model.trained_state()["probe.hidden.weight"] for model in made)
     assert isinstance(made[0], ProbeModel)
     assert first.shape == (5, 2 * 24)
@@ -332,7 +333,7 @@ def test_models_come_with_the_recipes_options_and_the_generators_weights(tiny_vi
     assert not torch.equal(first, third)
     assert made[0].targets == ("quality", "clarity")
     glia = make_model(
-        recipe_from({**values, "model": {"kind": "glia", "layers": [1, 3], "width": 8}}), backbone
+        recipe_from({**values, "model": {"kind": "glia", "layers": [1, 3], "width": 8}}), Backbones(backbone)
     )
     assert isinstance(glia, GliaNet)
     assert glia.config.width == 8

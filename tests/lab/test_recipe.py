@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -13,17 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foveal.lab.backbones import VisionBackbone, load_backbone
-from foveal.lab.models.base import summarise_parameters
+from foveal.lab.models.base import Backbones, summarise_parameters
 from foveal.lab.models.glia import GliaConfig, GliaNet
 from foveal.lab.models.probe import ProbeConfig, ProbeModel
 from foveal.lab.models.registry import MODELS
 from foveal.lab.training.prepare import make_model
 from foveal.lab.training.recipe import Recipe, read_recipe, recipe_from
-from foveal.lab.training.strict import RecipeError
 from foveal.ratings.splits import read_split
+from foveal.strict import RecipeError
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-SHIPPED = ("glia-vit-tiny", "mlp-probe-vit-tiny", "probe")
+SHIPPED = ("glia-readout-vit-tiny", "glia-vit-tiny", "mlp-probe-vit-tiny", "probe")
 GIVEN = {"kind", "model", "options", "folder"}
 
 
@@ -115,7 +115,7 @@ def test_every_field_refuses_other_types_by_its_name(data: st.DataObject) -> Non
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, name, _ in FIELDS])
 def test_a_slip_in_the_name_of_a_field_is_met_with_the_right_name(kind: str, name: str) -> None:
     where, _, last = name.rpartition(".")
-    slip = f"{where}.{last}e" if where else f"{last}e"
+    slip = f"{where}.{last}_" if where else f"{last}_"
     with pytest.raises(RecipeError, match=rf"^{re.escape(slip)}: unknown field; did you mean '{last}'\?$"):
         recipe_from(put(tables(kind), slip, 1))
 
@@ -324,10 +324,10 @@ def test_models_of_shipped_recipes_can_be_built(name: str, backbone: VisionBackb
     recipe = read_recipe(path)
     if name != "probe":  # they read the twelfth layer
         with pytest.raises(ValueError, match="has 3 layers, not 12"):
-            make_model(recipe, backbone)
-        recipe = read_recipe(path, {"model.layers": [1, 3]})
-    network = make_model(recipe, backbone)
-    assert isinstance(network, GliaNet if name == "glia-vit-tiny" else ProbeModel)
+            make_model(recipe, Backbones(backbone))
+        recipe = replace(read_recipe(path, {"model.layers": [1, 3]}), start=None)
+    network = make_model(recipe, Backbones(backbone))
+    assert isinstance(network, GliaNet if name.startswith("glia") else ProbeModel)
     assert network.targets == ("quality",)
     assert network.trainable_count() > 0
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
@@ -339,5 +339,5 @@ def test_the_shipped_glia_trains_899_394_parameters(shared_folder: Path) -> None
     folder = shared_folder / "backbones" / "vit-tiny-augreg"
     if not folder.is_dir():
         pytest.skip(f"no backbone: {folder} is not there")
-    network = make_model(read_recipe(RECIPES / "glia-vit-tiny.toml"), load_backbone(folder))
+    network = make_model(read_recipe(RECIPES / "glia-vit-tiny.toml"), Backbones(load_backbone(folder)))
     assert summarise_parameters(network)["trainable"] == 899_394

@@ -22,8 +22,8 @@ from foveal.lab.export_trained import Agreement
 from foveal.lab.trainable import NotFittedError, TrainableAssessor
 from foveal.lab.trained import TrainedModel
 from foveal.lab.training.checkpoint import CheckpointError
-from foveal.lab.training.strict import RecipeError
 from foveal.ratings.table import DatasetCard, Ratings
+from foveal.strict import RecipeError
 
 OPTIONS = {"hidden": 6, "dropout": 0.1, "layers": [1]}
 TRAINING = {"epochs": 15, "batch": 10, "lr": 0.02, "losses": {"mse": 1.0, "plcc": 0.5, "spread": 0.1}}

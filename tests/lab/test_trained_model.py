@@ -207,6 +207,37 @@ def test_what_is_tuned_comes_back_too(
     assert not same(judge(load_trained(done.folder, backbone=tiny_vit), views), judge(done.model, views))
 
 
+def test_a_run_starts_from_the_weights_of_another_one(
+    tiny_vit: Path, twenty: Ratings, tmp_path: Path
+) -> None:
+    """A readout is trained alone, and then with adapters; of these the readout is not at the beginning."""
+    readout = make_recipe(tiny_vit, {**GLIA, "every": 0})
+    first = train(readout, twenty, folder=tmp_path / "first", cache=tmp_path / "c.sqlite", cpu=True)
+    still = {"epochs": 1, "batch": 10, "lr": 1e-12, "weight_decay": 0.0}
+    recipe = make_recipe(tiny_vit, GLIA, start=str(first.folder), training=still)
+    second = train(recipe, twenty, folder=tmp_path / "second", cpu=True)
+    before, after = (one.model.network.trained_state() for one in (first, second))
+    assert before.keys() < after.keys()
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, atol=1e-6, rtol=0)
+    with pytest.raises(CheckpointError, match="another model or backbone was trained here"):
+        train(replace(recipe, start=None), twenty, folder=tmp_path / "second", cpu=True)
+
+
+def test_a_run_does_not_start_from_what_does_not_fit(
+    saved: Path, tiny_vit: Path, other_vit: Path, twenty: Ratings, tmp_path: Path
+) -> None:
+    def begin(backbone: Path, model: dict[str, Any], start: str) -> None:
+        train(make_recipe(backbone, model, start=start), twenty, folder=tmp_path / "run", cpu=True)
+
+    with pytest.raises(TrainedModelError, match=r"cannot start from it: .* unexpected"):
+        begin(tiny_vit, GLIA, str(saved))
+    with pytest.raises(TrainedModelError, match=r"was trained on .*, not on .*: cannot start from it"):
+        begin(other_vit, PROBE, str(saved))
+    with pytest.raises(TrainedModelError, match="there is no such file; give the folder of a trained model"):
+        begin(tiny_vit, PROBE, str(tmp_path / "nothing"))
+
+
 def test_half_precision_is_half_the_size(saved: Path, tiny_vit: Path, views: dict[str, Tensor]) -> None:
     before = load_trained(saved, backbone=tiny_vit)
     size = (saved / WEIGHTS).stat().st_size

@@ -117,11 +117,10 @@ def _change(text: str) -> tuple[str, Any]:
 
 
 def _check(recipe: Recipe) -> None:
-    from foveal.lab.training.prepare import divide, load_ratings, load_vision, make_model
+    from foveal.lab.training.prepare import divide, load_backbones, load_ratings, make_model
 
     parts = divide(load_ratings(recipe.ratings, recipe.folder), recipe.split, recipe.folder)
-    backbone, _ = load_vision(recipe.backbone, recipe.folder)
-    _describe(make_model(recipe, backbone), parts)
+    _describe(make_model(recipe, *load_backbones(recipe)), parts)
 
 
 def _describe(model: QualityModel, parts: Parts) -> None:

@@ -119,10 +119,16 @@ def chain(first: bytes, second: bytes) -> bytes:
     return serialized
 
 
-def to_artifact(model: bytes, card: Card) -> Artifact:
-    """Take the weights out of an ONNX model and put the card beside them; exporter's notes are left out."""
+def to_artifact(model: bytes, card: Card, tokenizer: bytes | None = None) -> Artifact:
+    """Take the weights out of an ONNX model and put the card beside them; exporter's notes are left out.
+
+    Args:
+        model: serialized ONNX model.
+        card: what it is.
+        tokenizer: of models that read prompts; see :class:`foveal.artifact.file.Artifact`.
+    """
     graph, weights = detach_initializers(without_notes(model))
-    return Artifact(card=card, graph=graph, weights=weights)
+    return Artifact(card=card, graph=graph, weights=weights, tokenizer=tokenizer)
 
 
 def without_notes(model: bytes) -> bytes:

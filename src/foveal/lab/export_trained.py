@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foveal.artifact.card import Card, SideRange, ViewSpec
+from foveal.artifact.card import PROMPT_IDS, PROMPT_MASK, AspectSpec, Card, PromptSpec, SideRange, ViewSpec
 from foveal.artifact.file import read_artifact, write_artifact
 from foveal.assessor import cut_views
 from foveal.errors import FovealError
@@ -26,13 +26,19 @@ from foveal.lab.backbones.base import Backbone
 from foveal.lab.backbones.tuning import merge_tuning
 from foveal.lab.export import example_views, to_artifact, to_onnx
 from foveal.lab.trained import TrainedModel
-from foveal.runtime.engine import OUTPUTS
+from foveal.prompts import PromptReader
+from foveal.runtime.engine import OUTPUTS, Batch
 from foveal.runtime.select import make_engine
 
 TOLERANCE = 1e-3
 """Largest difference of quality, on the 1-5 scale, between torch and the artifact."""
 _SHAPES = ((512, 512), (384, 640), (700, 300), (224, 224), (150, 200), (1080, 1920))
 _SMOOTH = 12
+_PROMPTS = (
+    "a red bicycle against a white wall",
+    "",
+    "portrait of an old man, oil on canvas, highly detailed",
+)
 
 
 class ExportError(FovealError):
@@ -47,17 +53,20 @@ class Agreement:
         images: number of pictures compared.
         quality: largest absolute difference of quality, on the 1-5 scale.
         spread: largest absolute difference of the interval's half width, likewise.
+        aspects: largest absolute difference of any further aspect, likewise; 0 if there is none.
     """
 
     images: int
     quality: float
     spread: float
+    aspects: float = 0.0
 
 
 class ArtifactGraph(nn.Module):
-    """A model as the ground floor calls it: views one by one, in the card's order.
+    """A model as the ground floor calls it: views one by one, in the card's order, and prompts behind them.
 
-    It gives quality and spread of the first target and, if the model can, a map of local quality.
+    It gives quality and spread of the first target, further targets and, if the model can, a map of local
+    quality.
 
     Args:
         model: the trained model.
@@ -69,25 +78,41 @@ class ArtifactGraph(nn.Module):
         self.model = model
         self.draws = draws
         self.views = artifact_views(model.network.views, draws)
-        self.outputs = (*OUTPUTS, "quality_map") if model.network.has_map else OUTPUTS
+        self.prompts = (PROMPT_IDS, PROMPT_MASK) if model.network.text is not None else ()
+        self.inputs = (*self.views, *self.prompts)
+        further = model.network.targets[1:]
+        self.outputs = (*OUTPUTS, *further, *(("quality_map",) if model.network.has_map else ()))
 
-    def forward(self, *views: Tensor) -> tuple[Tensor, ...]:
-        """uint8 (batch, side, side, 3) each -> (batch,) of quality and spread, map (batch, rows, columns)."""
-        given = dict(zip(self.views, views, strict=True))
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Judge a batch.
+
+        Args:
+            inputs: views, uint8 (batch, side, side, 3) each; if the model reads prompts, their ids and masks,
+                int64 (batch, length).
+
+        Returns:
+            (batch,) of quality, spread and each further target; map (batch, rows, columns) if there is one.
+        """
+        given = dict(zip(self.inputs, inputs, strict=True))
+        prompts = {name: given[name] for name in self.prompts}
+        if prompts:
+            prompts[PROMPT_MASK] = prompts[PROMPT_MASK] > 0
         specs = self.model.network.views
         drawn = [
-            self._judge({name: given[_input(name, spec, draw)] for name, spec in specs.items()})
+            self._judge({name: given[_input(name, spec, draw)] for name, spec in specs.items()} | prompts)
             for draw in range(self.draws)
         ]
         return tuple(torch.stack(column).mean(dim=0) for column in zip(*drawn, strict=True))
 
     def _judge(self, views: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         network = self.model.network
-        if not network.has_map:
-            judgement = network(views)
-            return judgement.quality[:, 0], judgement.spread[:, 0]
-        judgement, cells = network.local_quality(views)
-        return judgement.quality[:, 0], judgement.spread[:, 0], cells
+        if network.has_map:
+            judgement, cells = network.local_quality(views)
+        else:
+            judgement, cells = network(views), None
+        quality, *further = judgement.quality.unbind(dim=1)
+        columns = (quality, judgement.spread[:, 0], *further)
+        return columns if cells is None else (*columns, cells)
 
 
 def artifact_views(views: Mapping[str, ViewSpec], draws: int = 1) -> dict[str, ViewSpec]:
@@ -121,8 +146,8 @@ def export_model(
 ) -> Agreement:
     """Write an artifact and prove that it scores as the model does.
 
-    Low-rank updates of the backbone are folded into its weights; the model itself stays as it is. Of several
-    targets the first, quality, is exported.
+    Low-rank updates of the backbone are folded into its weights; the model itself stays as it is. Targets
+    behind the first, quality, become aspects.
 
     Args:
         model: trained, on the CPU.
@@ -146,16 +171,22 @@ def export_model(
     card = make_card(model, draws, measured or {})
     graph = ArtifactGraph(_plain(model), draws).eval()
     example = tuple(view for spec in graph.views.values() for view in example_views(1, spec.side))
-    artifact = to_artifact(to_onnx(graph, example, list(graph.views), graph.outputs), card)
+    text = model.network.text
+    if card.prompt is not None:
+        ids = torch.ones(2, card.prompt.length, dtype=torch.int64)
+        example = (*example, ids, ids.clone())
+    onnx = to_onnx(graph, example, list(graph.inputs), graph.outputs)
+    artifact = to_artifact(onnx, card, None if text is None else text.tokenizer_json())
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial"
         write_artifact(trial, artifact, store_float16=store_float16)
         agreement = compare_scores(
             ArtifactGraph(model, draws).eval(), trial, made_pictures() if images is None else images
         )
-    if not (agreement.quality <= tolerance and math.isfinite(agreement.spread)):
+    largest = float(np.max([agreement.quality, agreement.aspects]))  # NaN if one of them is
+    if not (largest <= tolerance and math.isfinite(agreement.spread)):
         raise ExportError(
-            f"{path}: the artifact's scores differ from the model's by up to {agreement.quality:.5f}, more "
+            f"{path}: the artifact's scores differ from the model's by up to {largest:.5f}, more "
             f"than {tolerance:g}; it was not written"
         )
     write_artifact(path, artifact, store_float16=store_float16)
@@ -184,6 +215,11 @@ def make_card(model: TrainedModel, draws: int, measured: Mapping[str, float]) ->
         summary=card.summary or f"{record.kind} on {record.backbone.name}",
         training_data=card.training_data or "not stated",
         views=artifact_views(model.network.views, draws),
+        aspects={
+            target: AspectSpec(needs_prompt=target in model.network.needs_prompt)
+            for target in model.network.targets[1:]
+        },
+        prompt=None if model.network.text is None else PromptSpec(model.network.text.max_length),
         calibration=record.calibration["quality"],
         trained_on=SideRange(*record.sides) if record.sides else None,
         measured={**validation, **measured},
@@ -207,17 +243,24 @@ def compare_scores(graph: ArtifactGraph, path: Path, images: Iterable[Any]) -> A
     """
     artifact = read_artifact(path)
     engine = make_engine(artifact)
+    compared = [name for name in graph.outputs if name != "quality_map"]
+    reader = PromptReader(artifact) if artifact.card.prompt is not None else None
     differences = []
-    for image in images:
-        views = cut_views(decode(image).pixels, graph.views)
-        tensors = [torch.from_numpy(view.copy())[None] for view in views.values()]
-        own, width = (float(column[0]) for column in graph(*tensors)[:2])
-        there = engine.run({name: view[None] for name, view in views.items()})
-        differences.append((own - float(there["quality"][0]), width - float(there["spread"][0])))
+    for number, image in enumerate(images):
+        inputs: dict[str, Batch] = {
+            name: view[None] for name, view in cut_views(decode(image).pixels, graph.views).items()
+        }
+        if reader is not None:
+            prompt = reader.read(_PROMPTS[number % len(_PROMPTS)], "picture")
+            inputs.update({name: numbers[None] for name, numbers in prompt.inputs.items()})
+        own = graph(*(torch.from_numpy(inputs[name].copy()) for name in graph.inputs))
+        there = engine.run(inputs)
+        differences.append([float(a[0]) - float(there[b][0]) for a, b in zip(own, compared, strict=False)])
     if not differences:
         raise ExportError("there is no image to compare scores on; give one, or leave images out")
-    quality, spread = np.abs(differences).max(axis=0)  # NaN if any of them is
-    return Agreement(len(differences), float(quality), artifact.card.calibration.factor * float(spread))
+    quality, spread, *further = np.abs(differences).max(axis=0)  # NaN if any of them is
+    width = artifact.card.calibration.factor * float(spread)
+    return Agreement(len(differences), float(quality), width, float(np.max(further)) if further else 0.0)
 
 
 def made_pictures(seed: int = 0) -> Iterator[Pixels]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
@@ -18,18 +18,20 @@ from torch import Tensor, nn
 
 from foveal.artifact.card import Calibration
 from foveal.errors import FovealError
-from foveal.lab.backbones import VisionBackbone, load_backbone
+from foveal.lab.backbones import TextBackbone, VisionBackbone, load_backbone, load_text_backbone
+from foveal.lab.backbones.base import Backbone
 from foveal.lab.backbones.tuning import TuningMode, apply_tuning
-from foveal.lab.models.base import Judgement, QualityModel
+from foveal.lab.models.base import Backbones, Judgement, QualityModel
 from foveal.lab.models.registry import MODELS
 from foveal.lab.training.features import backbone_fingerprint
 from foveal.lab.training.recipe import Attention, CardConfig, check_targets
-from foveal.lab.training.strict import RecipeError, build
+from foveal.strict import RecipeError, build
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SHIPPED = Path(__file__).parent / "weights"
 """Folder of the models that come with Foveal."""
 _FORMAT = 1
+_Encoder = TypeVar("_Encoder", bound=Backbone)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -57,6 +59,19 @@ class BackboneReference:
 
 
 @dataclass(frozen=True)
+class References:
+    """All encoders that a model was trained on; see :class:`foveal.lab.models.base.Backbones`."""
+
+    vision: BackboneReference
+    fine: BackboneReference | None = None
+    text: BackboneReference | None = None
+
+    def all(self) -> tuple[BackboneReference | None, ...]:
+        """Vision, fine and text."""
+        return self.vision, self.fine, self.text
+
+
+@dataclass(frozen=True)
 class Record:
     """What is known of a trained model.
 
@@ -69,6 +84,8 @@ class Record:
         card: name, version, licence, summary, training data.
         sides: shortest and longest of the longer sides of its training images, in pixels.
         validation: figures of the epoch that was kept.
+        fine_backbone: of the second stream, if that has one of its own.
+        text_backbone: text encoder, if the model reads texts.
     """
 
     kind: str
@@ -79,6 +96,13 @@ class Record:
     card: CardConfig
     sides: tuple[int, ...] = ()
     validation: Mapping[str, float] = field(default_factory=dict)
+    fine_backbone: BackboneReference | None = None
+    text_backbone: BackboneReference | None = None
+
+    @property
+    def references(self) -> References:
+        """What it stands on, all together."""
+        return References(self.backbone, self.fine_backbone, self.text_backbone)
 
     def __post_init__(self) -> None:
         check_targets(self.targets)
@@ -125,6 +149,8 @@ class TrainedModel(nn.Module, PyTorchModelHubMixin):
         pretrained_model_name_or_path: str | os.PathLike[str],
         *,
         backbone: str | os.PathLike[str] | VisionBackbone | None = None,
+        fine_backbone: str | os.PathLike[str] | VisionBackbone | None = None,
+        text_backbone: str | os.PathLike[str] | TextBackbone | None = None,
         **hub: Any,
     ) -> Self:
         """Load a model.
@@ -132,6 +158,8 @@ class TrainedModel(nn.Module, PyTorchModelHubMixin):
         Args:
             pretrained_model_name_or_path: folder, or Hub id (``owner/model``): it alone touches the network.
             backbone: loaded (not tuned), folder or name; by default the one that the record names.
+            fine_backbone: likewise, of the second stream.
+            text_backbone: likewise, of texts.
             hub: for ``hf_hub_download``: revision, token, cache_dir, force_download, local_files_only.
 
         Raises:
@@ -144,7 +172,7 @@ class TrainedModel(nn.Module, PyTorchModelHubMixin):
             return Path(place) / name if Path(place).is_dir() else _fetch(place, name, hub)
 
         record = read_record(find(CONFIG))
-        network = _network(record, _backbone(record.backbone, backbone))
+        network = _network(record, _backbones(record.references, backbone, fine_backbone, text_backbone))
         path = find(WEIGHTS)
         state = _read_weights(path)
         try:
@@ -175,6 +203,8 @@ def load_trained(
     name_or_folder: str | os.PathLike[str],
     *,
     backbone: str | os.PathLike[str] | VisionBackbone | None = None,
+    fine_backbone: str | os.PathLike[str] | VisionBackbone | None = None,
+    text_backbone: str | os.PathLike[str] | TextBackbone | None = None,
 ) -> TrainedModel:
     """Load a trained model.
 
@@ -183,20 +213,54 @@ def load_trained(
             or a Hub id (``owner/model``), which alone touches the network.
         backbone: what it stands on: loaded (not tuned), folder or name; by default the one that the model
             names.
+        fine_backbone: likewise, of the second stream of models with two.
+        text_backbone: likewise, of models that read texts.
 
     Raises:
-        TrainedModelError: there is no such model, it is damaged, or the backbone is another.
+        TrainedModelError: there is no such model, it is damaged, or a backbone is another.
         BackboneError: the backbone cannot be loaded.
     """
-    place = os.fspath(name_or_folder)
-    if (SHIPPED / place / CONFIG).is_file():
-        place = str(SHIPPED / place)
-    elif not Path(place).is_dir() and not _HUB_ID.fullmatch(place):
+    place = _place(name_or_folder)
+    if not Path(place).is_dir() and not _HUB_ID.fullmatch(place):
         raise TrainedModelError(
             f"{place}: neither a shipped model ({', '.join(shipped_names())}) nor a folder nor a Hub id"
         )
-    model: TrainedModel = TrainedModel.from_pretrained(place, backbone=backbone)
+    model: TrainedModel = TrainedModel.from_pretrained(
+        place, backbone=backbone, fine_backbone=fine_backbone, text_backbone=text_backbone
+    )
     return model
+
+
+def start_from(model: QualityModel, name_or_folder: str | os.PathLike[str], backbones: References) -> None:
+    """Put the weights of a trained model into a new one that has all of them, and perhaps more.
+
+    Args:
+        model: the new one.
+        name_or_folder: of a shipped model, or the folder of one of your own.
+        backbones: of the new one.
+
+    Raises:
+        TrainedModelError: there is no such model, it stands on another backbone, or has other weights.
+    """
+    folder = Path(_place(name_or_folder))
+    record = read_record(folder / CONFIG)
+    for was, now in zip(record.references.all(), backbones.all(), strict=True):
+        if was is not None and (now is None or was.fingerprint != now.fingerprint):
+            raise TrainedModelError(
+                f"{folder}: was trained on {was.name}, not on {now.name if now else 'no such encoder'}: "
+                "cannot start from it"
+            )
+    state = {name: tensor.float() for name, tensor in _read_weights(folder / WEIGHTS).items()}
+    try:
+        model.load_trained_state({**model.trained_state(), **state})
+    except ValueError as error:
+        raise TrainedModelError(f"{folder / WEIGHTS}: cannot start from it: {error}") from error
+
+
+def _place(name_or_folder: str | os.PathLike[str]) -> str:
+    """The folder of a shipped model, or what was given."""
+    place = os.fspath(name_or_folder)
+    return str(SHIPPED / place) if (SHIPPED / place / CONFIG).is_file() else place
 
 
 def shipped_names() -> list[str]:
@@ -266,7 +330,7 @@ def model_card(record: Record, trainable: int) -> str:
         card.summary or "A trained assessor of image quality.",
         "",
         f"- Output: {', '.join(record.targets)}, on 1 (bad) to 5 (excellent), higher is better.",
-        f"- Model: `{record.kind}` on the backbone `{record.backbone.name}`, which is not included.",
+        f"- Model: `{record.kind}` on the backbone {_named(record.references)}, which is not included.",
         f"- Trained parameters: {trainable:,}.",
         f"- Trained on: {card.training_data or 'not stated'}.",
         *([f"- Validation part (the epoch was chosen by it): {figures}."] if figures else []),
@@ -280,8 +344,12 @@ def model_card(record: Record, trainable: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _named(backbones: References) -> str:
+    return " and ".join(dict.fromkeys(f"`{one.name}`" for one in backbones.all() if one is not None))
+
+
 def reference(
-    name: str, backbone: VisionBackbone, tuning: TuningMode | None = None, attention: Attention = "sdpa"
+    name: str, backbone: Backbone, tuning: TuningMode | None = None, attention: Attention = "sdpa"
 ) -> BackboneReference:
     """Describe a backbone as it was loaded, before anything of it is tuned."""
     return BackboneReference(
@@ -293,13 +361,26 @@ def reference(
     )
 
 
+def _backbones(
+    wanted: References,
+    vision: str | os.PathLike[str] | VisionBackbone | None,
+    fine: str | os.PathLike[str] | VisionBackbone | None,
+    text: str | os.PathLike[str] | TextBackbone | None,
+) -> Backbones:
+    return Backbones(
+        _backbone(wanted.vision, vision, load_backbone),
+        None if wanted.fine is None else _backbone(wanted.fine, fine, load_backbone),
+        None if wanted.text is None else _backbone(wanted.text, text, load_text_backbone),
+    )
+
+
 def _backbone(
-    wanted: BackboneReference, given: str | os.PathLike[str] | VisionBackbone | None
-) -> VisionBackbone:
-    if not isinstance(given, VisionBackbone):
+    wanted: BackboneReference, given: str | os.PathLike[str] | _Encoder | None, load: Callable[..., _Encoder]
+) -> _Encoder:
+    if given is None or isinstance(given, str | os.PathLike):
         place = wanted.name if given is None else given
         # A folder holds one revision only; the fingerprint tells whether it is the right one.
-        given = load_backbone(place, revision=None if Path(place).is_dir() else wanted.revision or None)
+        given = load(place, revision=None if Path(place).is_dir() else wanted.revision or None)
     if backbone_fingerprint(given) != wanted.fingerprint:
         raise TrainedModelError(
             f"{given.card.name}: its weights are not those that this model was trained on "
@@ -313,12 +394,12 @@ def _backbone(
     return given
 
 
-def _network(record: Record, backbone: VisionBackbone) -> QualityModel:
+def _network(record: Record, backbones: Backbones) -> QualityModel:
     kind = MODELS.get(record.kind)
     if kind is None:
         raise TrainedModelError(f"model {record.kind!r} is not known here; known are {', '.join(MODELS)}")
     try:
         options: Any = build(kind.config, dict(record.options), "options")
-        return kind.make(backbone, options, record.targets)
+        return kind.make(backbones, options, record.targets)
     except (RecipeError, ValueError) as error:
         raise TrainedModelError(f"the record of the model: {error}") from error

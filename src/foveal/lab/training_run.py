@@ -19,15 +19,16 @@ from foveal.imaging.decode import DEFAULT_LIMITS
 from foveal.imaging.formats import decoding, open_picture
 from foveal.imaging.sources import byte_stream
 from foveal.lab.models.base import QualityModel
-from foveal.lab.trained import BackboneReference, Record, TrainedModel
+from foveal.lab.trained import Record, References, TrainedModel
 from foveal.lab.training.checkpoint import CheckpointError
 from foveal.lab.training.data import BatchSource, RatedImages
 from foveal.lab.training.feature_rows import read_features
-from foveal.lab.training.features import FeatureCache, cache_folder
+from foveal.lab.training.features import cache_folder
 from foveal.lab.training.fit import CHECKPOINT, FitResult, fit
 from foveal.lab.training.judging import Floats, Progress, judge
 from foveal.lab.training.logs import LogKind
-from foveal.lab.training.prepare import Parts, divide, load_ratings, load_vision, make_model
+from foveal.lab.training.prepare import Parts, divide, load_backbones, load_ratings, make_model
+from foveal.lab.training.prompts import tokenised
 from foveal.lab.training.recipe import Recipe
 from foveal.ratings.table import Ratings
 
@@ -110,9 +111,9 @@ def train(
     with torch.random.fork_rng():
         # First weights of LoRA and model depend on the seed alone, and not on each other.
         torch.manual_seed(recipe.training.seed)
-        backbone, described = load_vision(recipe.backbone, recipe.folder)
+        backbones, described = load_backbones(recipe)
         torch.manual_seed(recipe.training.seed)
-        model = make_model(recipe, backbone)
+        model = make_model(recipe, backbones, described)
     accelerator = Accelerator(cpu=cpu)
     model.to(accelerator.device)
     _claim(folder, recipe, described, write=accelerator.is_main_process)
@@ -123,9 +124,7 @@ def train(
         learnt, chooses = _images(recipe, model, parts)
     else:
         path = Path(cache) if cache is not None else cache_folder() / "features.sqlite"
-        extractor = f"{described.fingerprint}; {model.extractor()}; {recipe.training.precision}"
-        with FeatureCache(path, extractor) as store:
-            network, learnt, chooses = _features(recipe, model, parts, store, telling)
+        network, learnt, chooses = _features(recipe, model, parts, path, telling)
     # What would fail after the training fails before it.
     sides = _sides(parts.train)
     rated = chooses.rated.double().numpy()
@@ -153,7 +152,9 @@ def train(
         kind=recipe.model,
         options=asdict(recipe.options),
         targets=recipe.targets,
-        backbone=described,
+        backbone=described.vision,
+        fine_backbone=described.fine,
+        text_backbone=described.text,
         calibration=_calibrate(recipe.targets, quality, spread, rated),
         card=recipe.card,
         sides=sides,
@@ -168,18 +169,18 @@ def train(
     return TrainingRun(trained, result, parts, quality, folder / MODEL)
 
 
-def _claim(folder: Path, recipe: Recipe, backbone: BackboneReference, *, write: bool) -> None:
+def _claim(folder: Path, recipe: Recipe, backbones: References, *, write: bool) -> None:
     """Note which model is trained in a folder; a checkpoint alone tells only the shapes of its weights.
 
     Raises:
         CheckpointError: another one has been, and has left a checkpoint.
     """
     claim = {
-        "backbone": backbone.fingerprint,
-        "tuning": asdict(backbone.tuning),
+        "backbones": [one and [one.fingerprint, asdict(one.tuning)] for one in backbones.all()],
         "model": recipe.model,
         "options": asdict(recipe.options),
         "targets": recipe.targets,
+        "start": recipe.start,
     }
     text = json.dumps(claim, indent=2, sort_keys=True) + "\n"
     path = folder / RUN
@@ -197,13 +198,14 @@ def _images(recipe: Recipe, model: QualityModel, parts: Parts) -> tuple[BatchSou
     """Images cut into views when they are wanted."""
     seed = recipe.training.seed
     learnt, chooses = (
-        RatedImages(part, model.views, model.targets, seed) for part in (parts.train, parts.validation)
+        RatedImages(part, model.views, model.targets, seed, tokenised(model, part))
+        for part in (parts.train, parts.validation)
     )
     return learnt, chooses
 
 
 def _features(
-    recipe: Recipe, model: QualityModel, parts: Parts, store: FeatureCache, telling: Telling
+    recipe: Recipe, model: QualityModel, parts: Parts, cache: Path, telling: Telling
 ) -> tuple[nn.Module, BatchSource, BatchSource]:
     """The head of a model that changes nothing before it, and cached features."""
     head = model.frozen_head()
@@ -213,7 +215,7 @@ def _features(
         read_features(
             model,
             part,
-            store,
+            cache,
             draws=draws,
             seed=recipe.training.seed,
             precision=recipe.training.precision,

@@ -13,11 +13,32 @@ from torch.nn import functional
 from foveal.artifact.card import ViewSpec
 from foveal.assessment import HIGHEST, LOWEST
 from foveal.lab.backbones.base import Backbone
+from foveal.lab.backbones.text import TextBackbone, TextBatch
+from foveal.lab.backbones.vision import VisionBackbone
 
 MIDDLE = (LOWEST + HIGHEST) / 2
 """Middle of the quality scale: what an untrained head says."""
 LEAST_SPREAD = 0.05
 """Smallest spread: a tenth of what people themselves differ by."""
+
+
+PROMPT_TOKENS = "prompt_tokens"
+"""What a batch holds beside views where there are prompts; see :meth:`QualityModel.encode_prompts`."""
+
+
+@dataclass(frozen=True)
+class Backbones:
+    """The pretrained encoders that a model stands on.
+
+    Attributes:
+        vision: of every model.
+        fine: a second image encoder, of models with two streams; None if one serves both.
+        text: a text encoder, of models that read prompts or level names.
+    """
+
+    vision: VisionBackbone
+    fine: VisionBackbone | None = None
+    text: TextBackbone | None = None
 
 
 @dataclass(frozen=True)
@@ -43,13 +64,33 @@ class QualityModel(nn.Module):
     Attributes:
         views: what to feed each input with, by name.
         targets: what each column of the judgement is about; the first is ``quality``.
+        needs_prompt: those targets that cannot be judged without the image's prompt. If there are any,
+            batches may hold, beside the views, ``prompt_ids`` int64 (batch, length) and ``prompt_mask`` bool
+            (batch, length), true for tokens of the text. A row whose mask is false throughout has no prompt.
     """
 
     views: Mapping[str, ViewSpec]
     targets: tuple[str, ...] = ("quality",)
+    needs_prompt: tuple[str, ...] = ()
 
     def forward(self, views: Mapping[str, Tensor]) -> Judgement:
-        """Judge a batch: uint8 (batch, side, side, 3) of each view by name."""
+        """Judge a batch: uint8 (batch, side, side, 3) of each view by name, and prompts if it reads them."""
+        raise NotImplementedError
+
+    @property
+    def text(self) -> TextBackbone | None:
+        """The encoder of prompts, of models that read them."""
+        return None
+
+    def encoder(self, name: str) -> VisionBackbone:
+        """The image encoder that a view is fed to."""
+        raise NotImplementedError
+
+    def encode_prompts(self, prompts: TextBatch) -> Tensor:
+        """Features of prompts that no training changes: (batch, length, d), the ``prompt_tokens`` of a head.
+
+        A frozen head gets them together with ``prompt_mask`` in place of ``prompt_ids``.
+        """
         raise NotImplementedError
 
     @property
@@ -68,8 +109,8 @@ class QualityModel(nn.Module):
         """
         raise NotImplementedError
 
-    def extractor(self) -> str:
-        """What, beside the backbone's weights, decides on :meth:`encode`: layers, pooling."""
+    def extractor(self, name: str) -> str:
+        """What, beside the encoder's weights, decides on :meth:`encode` of a view: layers, pooling."""
         raise NotImplementedError
 
     def frozen_head(self) -> nn.Module | None:

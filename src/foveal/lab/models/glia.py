@@ -36,7 +36,8 @@ class GliaConfig:
     Attributes:
         width: features of the space in which the streams meet.
         heads: attention heads there; divides the width.
-        every: an adapter stands before every n-th block, beginning with the first.
+        every: an adapter stands before every n-th block, beginning with the first; 0 for none at all. Then
+            the readout alone is trained, on cached features: a good start for a run with adapters.
         streams: which pictures are looked at. With one stream the adapters attend within it.
         direction: who attends to whom. A stream that attends to nothing runs through the frozen blocks as it
             is; with ``none`` each stream has adapters that attend within it.
@@ -47,6 +48,8 @@ class GliaConfig:
         layers: whose tokens ``layers`` reads, counted from 1.
         readout_width: features of a stream's summary in the ``layers`` readout.
         dropout: on what the readout reads, in training.
+        head_dropout: on what it has fused, in training.
+        adapter_dropout: on the features of the adapters' space after the streams have met, in training.
     """
 
     width: int = 64
@@ -59,13 +62,15 @@ class GliaConfig:
     layers: tuple[int, ...] = (3, 6, 9, 12)
     readout_width: int = 64
     dropout: float = 0.1
+    head_dropout: float = 0.0
+    adapter_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
         if self.width < 1 or self.heads < 1 or self.width % self.heads:
             raise ValueError(f"width {self.width} cannot be divided among {self.heads} heads")
-        if self.every < 1:
-            raise ValueError(f"every is {self.every}, expected 1 or more")
+        if self.every < 0:
+            raise ValueError(f"every is {self.every}, expected 0 or more")
         for name, value, known in (
             ("streams", self.streams, ("both", "global", "local")),
             ("direction", self.direction, ("both", "to-global", "to-local", "none")),
@@ -80,8 +85,9 @@ class GliaConfig:
             raise ValueError(f"layers are {list(self.layers)}, expected numbers of blocks from 1 on")
         if self.readout_width < 1:
             raise ValueError(f"readout_width is {self.readout_width}, expected 1 or more")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, expected 0 to below 1")
+        for name in ("dropout", "head_dropout", "adapter_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to below 1")
 
 
 class CrossAttention(nn.Module):
@@ -130,6 +136,7 @@ class InteractionAdapter(nn.Module):
         self.down = nn.Linear(tokens, config.width, bias=False)
         self.up = nn.Linear(config.width, tokens, bias=False)
         self.attention = nn.ModuleList(CrossAttention(config.width, config.heads) for _ in self.who)
+        self.dropout = nn.Dropout(config.adapter_dropout)
         self.scale = nn.Parameter(torch.randn(len(self.who), 1, 1, tokens) * 0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -139,7 +146,7 @@ class InteractionAdapter(nn.Module):
             low[who] + attend(low[who], low[whom])
             for attend, who, whom in zip(self.attention, self.who, self.whom, strict=True)
         ]
-        change = self.scale * self.up(torch.stack(met))
+        change = self.scale * self.up(self.dropout(torch.stack(met)))
         if len(met) == len(tokens):
             both: Tensor = tokens + change
             return both
@@ -151,7 +158,7 @@ class InteractionAdapter(nn.Module):
         )
 
 
-class LayerReadout(nn.Module):
+class StreamReadout(nn.Module):
     """A stream's summary: its tokens of one or several layers, normalised, projected, through GELU."""
 
     def __init__(self, features: int, width: int, dropout: float) -> None:
@@ -160,8 +167,58 @@ class LayerReadout(nn.Module):
         self.project = nn.Linear(features, width)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(..., features) -> (..., width)."""
-        return functional.gelu(self.project(self.dropout(features)))
+        """(batch, layers, 2, tokens' width) -> (batch, width)."""
+        # Layers differ in scale by orders of magnitude; each vector is normalised by itself.
+        normalised = functional.layer_norm(features.float(), features.shape[-1:])
+        return functional.gelu(self.project(self.dropout(normalised.flatten(1))))
+
+
+class GatedReadout(nn.Module):
+    """What stands on the streams: a summary of each, a gate that fuses two, a linear head.
+
+    Args:
+        tokens: width of the backbone.
+        config: of the model.
+        targets: columns of the judgement.
+    """
+
+    def __init__(self, tokens: int, config: GliaConfig, targets: int) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.layers = len(config.layers) if config.readout == "layers" else 1
+        self.fused = _fused(config)
+        width = tokens
+        self.streams: nn.ModuleDict | None = None
+        if config.readout == "layers":
+            width = config.readout_width
+            features = 2 * len(config.layers) * tokens
+            self.streams = nn.ModuleDict(
+                {name: StreamReadout(features, width, config.dropout) for name in self.fused}
+            )
+        if len(self.fused) == 2:
+            self.gate = nn.Linear(2 * width, width)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.head = JudgementHead(width, targets)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Judgement:
+        """Judge from features of each fused stream: (batch, layers, 2, width), or flat in that order."""
+        summaries = [self._summarise(name, features[name]) for name in self.fused]
+        judgement: Judgement = self.head(self.dropout(self._fuse(summaries)))
+        return judgement
+
+    def _summarise(self, name: str, features: Tensor) -> Tensor:
+        vectors = features.reshape(-1, self.layers, 2, self.tokens)
+        if self.streams is None:
+            return vectors[:, 0, 0].float()
+        summary: Tensor = self.streams[name](vectors)
+        return summary
+
+    def _fuse(self, summaries: list[Tensor]) -> Tensor:
+        if len(summaries) == 1:
+            return summaries[0]
+        gate = torch.sigmoid(self.gate(torch.cat(summaries, dim=-1)))
+        fused: Tensor = gate * summaries[0] + (1 - gate) * summaries[1]
+        return fused
 
 
 class GliaNet(QualityModel):
@@ -203,27 +260,17 @@ class GliaNet(QualityModel):
         self.adapters = nn.ModuleDict(
             {
                 str(index): InteractionAdapter(backbone.width, self.config)
-                for index in range(0, backbone.depth, self.config.every)
+                for index in range(0, backbone.depth if self.config.every else 0, self.config.every or 1)
             }
         )
-        self.fused = _fused(self.config)
-        features, width = backbone.width, backbone.width
-        if self.config.readout == "layers":
-            features *= 2 * len(self.config.layers)
-            width = self.config.readout_width
-            self.readouts = nn.ModuleDict(
-                {name: LayerReadout(features, width, self.config.dropout) for name in self.fused}
-            )
-        if len(self.fused) == 2:
-            self.gate = nn.Linear(2 * width, width)
-        self.head = JudgementHead(width, len(self.targets))
+        self.readout = GatedReadout(backbone.width, self.config, len(self.targets))
+        self.fused = self.readout.fused
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """``adapters``, and ``head``: readouts, gate and head."""
-        adapters = list(self.adapters.parameters())
-        inside = {id(parameter) for parameter in (*adapters, *self.backbone.parameters())}
-        head = [parameter for parameter in self.parameters() if id(parameter) not in inside]
-        groups = {"adapters": adapters, "head": head}
+        """``adapters`` where there are some, and ``head``: all that reads the streams."""
+        groups = {"head": list(self.readout.parameters())}
+        if adapters := list(self.adapters.parameters()):
+            groups["adapters"] = adapters
         if backbone := list(self.backbone.trainable()):
             groups["backbone"] = backbone
         return groups
@@ -239,6 +286,25 @@ class GliaNet(QualityModel):
         """
         return self.judge(self.features(views))
 
+    def frozen_head(self) -> nn.Module | None:
+        """The readout, where there are no adapters and the backbone is not trained."""
+        changed = self.config.every or any(True for _ in self.backbone.trainable())
+        return None if changed else self.readout
+
+    def encoder(self, name: str) -> VisionBackbone:
+        """The one backbone, for every view."""
+        return self.backbone
+
+    def extractor(self, name: str) -> str:
+        """What, beside the backbone's weights, decides on the features; a probe's are the same."""
+        finished = "; finished" if self.config.readout == "cls" else ""
+        return f"layers {','.join(map(str, self._wanted))}{finished}; CLS and mean patch token"
+
+    def encode(self, name: str, view: Tensor) -> Tensor:
+        """Features of one view: uint8 (batch, side, side, 3) -> (batch, layers x 2 x width)."""
+        states = self.backbone.tokens(self.backbone.normalise(view), self._wanted)
+        return self._pool(states).flatten(1)
+
     def features(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the readout reads of each fused stream: (batch, layers, 2, width), CLS and mean patch token.
 
@@ -248,7 +314,7 @@ class GliaNet(QualityModel):
 
     def hidden(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tokens of the layers that are read, of each fused stream: (batch, layers, tokens, width)."""
-        wanted = self.config.layers if self.config.readout == "layers" else (self.backbone.depth,)
+        wanted = self._wanted
         # Both streams are one batch to the frozen blocks, and an axis of their own to the adapters.
         pixels = torch.cat([views[name] for name in self.streams])
         tokens = self.backbone.embed(self.backbone.normalise(pixels))
@@ -266,8 +332,7 @@ class GliaNet(QualityModel):
 
     def judge(self, features: Mapping[str, Tensor]) -> Judgement:
         """Judge from :meth:`features`."""
-        summaries = [self._summarise(name, features[name]) for name in self.fused]
-        judgement: Judgement = self.head(self._fuse(summaries))
+        judgement: Judgement = self.readout(features)
         return judgement
 
     @property
@@ -300,6 +365,11 @@ class GliaNet(QualityModel):
         quality = self.judge({**others, LOCAL: local}).quality[:, 0]
         return self.judge(features), quality.view(-1, GRID, GRID)
 
+    @property
+    def _wanted(self) -> tuple[int, ...]:
+        """Layers that are read, counted from 1."""
+        return self.config.layers if self.config.readout == "layers" else (self.backbone.depth,)
+
     def _apart(self, tokens: Tensor) -> Tensor:
         """(streams x batch, ...) -> (streams, batch, ...)."""
         return tokens.reshape(len(self.streams), -1, *tokens.shape[1:])
@@ -317,21 +387,6 @@ class GliaNet(QualityModel):
         if self.config.readout == "cls":
             states = self.backbone.finish(states)
         return pool_layers(states, self.backbone.prefix_tokens)
-
-    def _summarise(self, name: str, features: Tensor) -> Tensor:
-        if self.config.readout == "cls":
-            return features[:, 0, 0]
-        # Layers differ in scale by orders of magnitude; each vector is normalised by itself.
-        normalised = functional.layer_norm(features.float(), features.shape[-1:])
-        summary: Tensor = self.readouts[name](normalised.flatten(1))
-        return summary
-
-    def _fuse(self, summaries: list[Tensor]) -> Tensor:
-        if len(summaries) == 1:
-            return summaries[0]
-        gate = torch.sigmoid(self.gate(torch.cat(summaries, dim=-1)))
-        fused: Tensor = gate * summaries[0] + (1 - gate) * summaries[1]
-        return fused
 
 
 def _streams(config: GliaConfig) -> tuple[str, ...]:

@@ -96,7 +96,11 @@ class ProbeModel(QualityModel):
         self.probe.mean.copy_(torch.cat([rows.mean(dim=0) for rows in draws]))
         self.probe.deviation.copy_(torch.cat([rows.std(dim=0) for rows in draws]).clamp_min(1e-6))
 
-    def extractor(self) -> str:
+    def encoder(self, name: str) -> VisionBackbone:
+        """The one backbone, for every view."""
+        return self.backbone
+
+    def extractor(self, name: str) -> str:
         """What, beside the backbone's weights, decides on the features."""
         return f"layers {','.join(map(str, self.layers))}; CLS and mean patch token"
 

@@ -47,7 +47,7 @@ class Batch:
     """Views and ratings of some images.
 
     Attributes:
-        views: uint8 (batch, side, side, 3) by name.
+        views: uint8 (batch, side, side, 3) by name; and prompts, where the network reads them.
         rated: float32 (batch, targets) on the 1-5 scale; NaN where a score is missing.
     """
 
@@ -59,17 +59,41 @@ class Batch:
         return Batch({name: view.to(device) for name, view in self.views.items()}, self.rated.to(device))
 
 
+@dataclass(frozen=True)
+class PromptRows:
+    """What a batch holds of the images' prompts, each distinct one kept once.
+
+    Attributes:
+        tensors: (distinct prompts, ...) by their name in a batch.
+        index: int64 (images,): which of them each image has.
+    """
+
+    tensors: Mapping[str, Tensor]
+    index: Tensor
+
+    def rows(self, images: Tensor) -> dict[str, Tensor]:
+        """Rows of some images, (images, ...) by name."""
+        return {name: tensor[self.index[images]] for name, tensor in self.tensors.items()}
+
+
 class BatchSource(ABC):
     """Rated images, whatever a network sees of them.
 
     Args:
         rated: float32 (n, targets) on the 1-5 scale; NaN where a score is missing.
         seed: of order and augmentation.
+        prompts: of the images, for networks that read them.
     """
 
-    def __init__(self, rated: Tensor, seed: int) -> None:
+    def __init__(self, rated: Tensor, seed: int, prompts: PromptRows | None = None) -> None:
         self.rated = rated
         self.seed = seed
+        self.prompts = prompts
+
+    def batch(self, views: Mapping[str, Tensor], rows: Tensor) -> Batch:
+        """Views of some images together with their prompts and ratings."""
+        prompts = {} if self.prompts is None else self.prompts.rows(rows)
+        return Batch({**views, **prompts}, self.rated[rows])
 
     def __len__(self) -> int:
         return len(self.rated)
@@ -110,6 +134,7 @@ class RatedImages(BatchSource):
         views: what to cut, by input name.
         targets: score columns.
         seed: of order and augmentation: what epoch ``e`` shows of an image depends on (seed, e, its name).
+        prompts: as tokens, for networks that read them.
     """
 
     def __init__(
@@ -118,9 +143,10 @@ class RatedImages(BatchSource):
         views: Mapping[str, ViewSpec],
         targets: Sequence[str] = ("quality",),
         seed: int = 0,
+        prompts: PromptRows | None = None,
     ) -> None:
         columns = [ratings.quality(target) for target in targets]
-        super().__init__(torch.from_numpy(np.stack(columns, axis=1).astype(np.float32)), seed)
+        super().__init__(torch.from_numpy(np.stack(columns, axis=1).astype(np.float32)), seed, prompts)
         self.ratings = ratings
         self.views = dict(views)
 
@@ -138,7 +164,7 @@ class RatedImages(BatchSource):
         def cut(chosen: NDArray[np.int64]) -> Batch:
             cuts = [self._cut(int(index), augmentation, epoch, draw) for index in chosen]
             views = {name: torch.from_numpy(np.stack([cut[name] for cut in cuts])) for name in self.views}
-            return Batch(views, self.rated[torch.from_numpy(chosen)])
+            return self.batch(views, torch.from_numpy(chosen))
 
         return ordered_map(cut, positions, workers=workers, ahead=workers + _AHEAD)
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from foveal.artifact.card import ViewSpec
 from foveal.imaging.views import GRID, SIDE, Pixels, content_offsets, fragment_view
 from foveal.lab.models.base import QualityModel
 from foveal.lab.training.config import Precision
-from foveal.lab.training.data import Augmentation, Batch, BatchSource
-from foveal.lab.training.features import FeatureCache, ViewKey
+from foveal.lab.training.data import Augmentation, Batch, BatchSource, PromptRows
+from foveal.lab.training.features import FeatureCache, ViewKey, backbone_fingerprint
 from foveal.lab.training.judging import autocast
+from foveal.lab.training.prompts import encoded
 from foveal.ratings.table import Ratings
 
 _BATCH = 32
@@ -29,10 +31,17 @@ class FeatureRows(BatchSource):
         features: (n, d) of each draw of each view, by the view's name.
         rated: float32 (n, targets), NaN where a score is missing.
         seed: of order and draws.
+        prompts: as features, for heads that read them.
     """
 
-    def __init__(self, features: Mapping[str, Sequence[Tensor]], rated: Tensor, seed: int = 0) -> None:
-        super().__init__(rated, seed)
+    def __init__(
+        self,
+        features: Mapping[str, Sequence[Tensor]],
+        rated: Tensor,
+        seed: int = 0,
+        prompts: PromptRows | None = None,
+    ) -> None:
+        super().__init__(rated, seed, prompts)
         self.features = {name: list(draws) for name, draws in features.items()}
 
     def batches(
@@ -54,7 +63,7 @@ class FeatureRows(BatchSource):
                 else:
                     taken = [draws[self._draw(int(row), epoch, len(draws))][int(row)] for row in chosen]
                     views[name] = torch.stack(taken)
-            yield Batch(views, self.rated[rows])
+            yield self.batch(views, rows)
 
     def _draw(self, row: int, epoch: int, count: int) -> int:
         return int(np.random.SeedSequence([self.seed, epoch, row]).generate_state(1)[0] % count)
@@ -63,7 +72,7 @@ class FeatureRows(BatchSource):
 def read_features(
     model: QualityModel,
     ratings: Ratings,
-    cache: FeatureCache,
+    cache: str | os.PathLike[str],
     *,
     draws: int = 1,
     seed: int = 0,
@@ -75,7 +84,7 @@ def read_features(
     Args:
         model: with a frozen head; its device computes.
         ratings: the images.
-        cache: made for the model's extractor and this precision.
+        cache: the file; it may hold features of many extractors.
         draws: sets of fragments.
         seed: of order and draws.
         precision: of the backbone.
@@ -86,18 +95,24 @@ def read_features(
         FeatureCacheError: the cache cannot be used.
     """
     features: dict[str, list[Tensor]] = {}
+    prompts = encoded(model, ratings)
+    fingerprints = {id(encoder): backbone_fingerprint(encoder) for encoder in _encoders(model)}
     for name, spec in model.views.items():
         keys = [_AssessorView(spec.kind, spec.side, draw) for draw in _draws(spec, draws)]
-        values = cache.features_of(
-            ratings.images,
-            keys,
-            _extractor(model, name, precision),
-            batch=_BATCH,
-            progress=progress,
-        )
+        weights = fingerprints[id(model.encoder(name))]
+        with FeatureCache(cache, f"{weights}; {model.extractor(name)}; {precision}") as store:
+            values = store.features_of(
+                ratings.images,
+                keys,
+                _compute(model, name, precision),
+                batch=_BATCH,
+                progress=progress,
+            )
         features[name] = [torch.from_numpy(values[:, index]) for index in range(len(keys))]
     columns = [ratings.quality(target) for target in model.targets]
-    return FeatureRows(features, torch.from_numpy(np.stack(columns, axis=1).astype(np.float32)), seed)
+    return FeatureRows(
+        features, torch.from_numpy(np.stack(columns, axis=1).astype(np.float32)), seed, prompts
+    )
 
 
 @dataclass(frozen=True, order=True)
@@ -122,7 +137,11 @@ def _draws(spec: ViewSpec, draws: int) -> Sequence[int]:
     return range(spec.draw, spec.draw + draws) if spec.kind == "fragments" else (0,)
 
 
-def _extractor(
+def _encoders(model: QualityModel) -> Iterator[nn.Module]:
+    yield from {id(encoder): encoder for encoder in map(model.encoder, model.views)}.values()
+
+
+def _compute(
     model: QualityModel, name: str, precision: Precision
 ) -> Callable[[list[Pixels]], NDArray[np.float16]]:
     device = next(model.parameters()).device

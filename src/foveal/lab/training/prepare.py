@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foveal.errors import RatingsError
-from foveal.lab.backbones import VisionBackbone, load_backbone
+from foveal.lab.backbones import TextBackbone, VisionBackbone, load_backbone, load_text_backbone
 from foveal.lab.backbones.tuning import apply_tuning
-from foveal.lab.models.base import QualityModel
+from foveal.lab.models.base import Backbones, QualityModel
 from foveal.lab.models.registry import MODELS
-from foveal.lab.trained import BackboneReference, reference
+from foveal.lab.trained import BackboneReference, References, reference, start_from
 from foveal.lab.training.recipe import BackboneConfig, RatingsConfig, Recipe, SplitConfig
 from foveal.ratings.own_table import Columns
 from foveal.ratings.sources import read_ratings
@@ -56,6 +56,7 @@ def load_ratings(config: RatingsConfig, folder: Path = Path()) -> Ratings:
         group=names.group,
         subset=names.subset,
         split=names.split,
+        prompt=names.prompt,
     )
     return read_ratings(
         folder / config.path,
@@ -118,15 +119,56 @@ def load_vision(config: BackboneConfig, folder: Path = Path()) -> tuple[VisionBa
     return backbone, described
 
 
+def load_backbones(recipe: Recipe) -> tuple[Backbones, References]:
+    """Load all encoders of a recipe.
+
+    Returns:
+        The encoders, and what a model built on them must remember of them.
+
+    Raises:
+        BackboneError: one cannot be loaded.
+        ValueError: more blocks are to be trained than there are.
+    """
+    vision, described = load_vision(recipe.backbone, recipe.folder)
+    fine, fine_described = (
+        (None, None) if recipe.fine_backbone is None else load_vision(recipe.fine_backbone, recipe.folder)
+    )
+    text, text_described = (
+        (None, None) if recipe.text_backbone is None else _load_text(recipe.text_backbone, recipe.folder)
+    )
+    return Backbones(vision, fine, text), References(described, fine_described, text_described)
+
+
+def _load_text(config: BackboneConfig, folder: Path) -> tuple[TextBackbone, BackboneReference]:
+    place = locate_backbone(config.name, folder)
+    text = load_text_backbone(place, revision=config.revision)
+    described = reference(os.fspath(place), text, attention=config.attention)
+    text.core.set_attn_implementation(config.attention)
+    return text, described
+
+
 def locate_backbone(name: str, folder: Path = Path()) -> str | os.PathLike[str]:
     """A backbone's folder, beside the recipe or as it stands; otherwise the name itself."""
     beside = folder / name
     return beside if beside.is_dir() else name
 
 
-def make_model(recipe: Recipe, backbone: VisionBackbone) -> QualityModel:
-    """Make the model of a recipe; its first weights come from torch's global generator."""
-    return MODELS[recipe.model].make(backbone, recipe.options, recipe.targets)
+def make_model(recipe: Recipe, backbones: Backbones, described: References | None = None) -> QualityModel:
+    """Make the model of a recipe; its first weights come from torch's global generator, or where it starts.
+
+    Args:
+        recipe: what to make.
+        backbones: loaded and tuned.
+        described: the backbones; needed where the recipe starts from another model.
+
+    Raises:
+        ValueError: model and backbones do not fit.
+        TrainedModelError: the weights to start from cannot be read or do not fit.
+    """
+    model = MODELS[recipe.model].make(backbones, recipe.options, recipe.targets)
+    if recipe.start is not None and described is not None:
+        start_from(model, locate_backbone(recipe.start, recipe.folder), described)
+    return model
 
 
 def _seeded(ratings: Ratings, config: SplitConfig) -> Ratings:

@@ -12,7 +12,7 @@ from foveal.artifact.card import Calibration, Card, ViewSpec
 from foveal.lab.backbones.tuning import TuningMode
 from foveal.lab.models.registry import MODELS
 from foveal.lab.training.config import TrainingConfig
-from foveal.lab.training.strict import RecipeError, build
+from foveal.strict import RecipeError, build
 
 Attention = Literal["sdpa", "eager"]
 """Ways to compute attention. Only these: of other names some would fetch a kernel from the Hub."""
@@ -28,6 +28,7 @@ class ColumnNames:
         group: what a split must not separate.
         subset: the owners' subset.
         split: train, validation or test.
+        prompt: text that the image was generated from.
     """
 
     image: str | None = None
@@ -35,6 +36,7 @@ class ColumnNames:
     group: str | None = None
     subset: str | None = None
     split: str | None = None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -167,11 +169,16 @@ class _Tables:
     backbone: BackboneConfig
     split: SplitConfig = field(default_factory=SplitConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    fine_backbone: BackboneConfig | None = None
+    text_backbone: BackboneConfig | None = None
     targets: tuple[str, ...] = ("quality",)
+    start: str | None = None
     card: CardConfig = field(default_factory=CardConfig)
 
     def __post_init__(self) -> None:
         check_targets(self.targets)
+        if self.text_backbone is not None and self.text_backbone.tuning != TuningMode():
+            raise ValueError("text_backbone.tuning: text encoders stay frozen; leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,9 +195,14 @@ class Recipe(_Tables):
     Attributes:
         ratings: what is learnt from.
         backbone: the pretrained vision transformer.
+        fine_backbone: another one for the second stream of models that have two; by default the same one.
+        text_backbone: the text encoder of models that read prompts or level names.
         split: which images are learnt from.
         training: how.
         targets: score columns, quality first.
+        start: a trained model on the same backbone, whose weights the model begins with: the name of a
+            shipped one, or a folder (relative to the recipe's, or as it stands). What the model has beyond
+            them begins as usual.
         card: of the exported assessor.
         model: what stands on the backbone: a name of :data:`foveal.lab.models.registry.MODELS`.
         options: of the model: its configuration.
