@@ -5,28 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
 
 import numpy as np
 
 from foveal.errors import RatingsError
-from foveal.ratings.biq2021 import read_biq2021
 from foveal.ratings.files import OnMissing
 from foveal.ratings.imagefolder import read_imagefolder_rows
 from foveal.ratings.own_table import Columns, Rows, rated, read_rows
+from foveal.ratings.sets.known import KnownSet
+from foveal.ratings.sets.registry import KNOWN_SETS
 from foveal.ratings.table import DatasetCard, Floats, Ratings
 
-
-class DatasetReader(Protocol):
-    """Reads a known set from its folder, in its owners' layout; range and direction are known."""
-
-    def __call__(
-        self, folder: str | Path, *, images: str | Path | None = None, missing: OnMissing = "error"
-    ) -> Ratings:
-        """Read the set, or raise :class:`~foveal.errors.RatingsError`."""
-
-
-DATASETS: Mapping[str, DatasetReader] = MappingProxyType({"biq2021": read_biq2021})
+DATASETS: Mapping[str, KnownSet] = MappingProxyType({known.key: known for known in KNOWN_SETS})
 """Sets whose layout and scale are known, by name in small letters."""
 
 
@@ -44,7 +34,7 @@ def read_ratings(
     Args:
         path: the folder of a known set; or a table (CSV, TSV, Parquet, XLSX, JSONL); or a folder in the Hub's
             imagefolder layout.
-        dataset: name of a known set, one of :data:`DATASETS` in any case; None for a table or imagefolder.
+        dataset: name of a known set, as :func:`known_set` takes it; None for a table or imagefolder.
         images: where image paths start; by default where the set's owners put them, the table's folder, or
             the imagefolder.
         card: range and direction of the scores. Known sets have their own; for all else it must be given.
@@ -58,13 +48,13 @@ def read_ratings(
     Raises:
         RatingsError: the set's name is unknown; there is no card, or one too many; tables or images are
             missing or malformed.
-        MissingExtraError: Parquet or XLSX, and what reads it is not installed.
+        MissingExtraError: Parquet, XLSX or MAT, and what reads it is not installed.
     """
     path = Path(path)
     if dataset is not None:
         if card is not None or columns is not None:
             raise RatingsError(f"{dataset}: its scale and columns are known; leave out card and columns")
-        return _known(dataset)(path, images=images, missing=missing)
+        return known_set(dataset)(path, images=images, missing=missing)
     columns = columns or Columns()
     is_folder = path.is_dir()
     rows = read_imagefolder_rows(path, columns) if is_folder else read_rows(path, columns)
@@ -74,14 +64,26 @@ def read_ratings(
     return rated(rows, card, Path(images) if images is not None else start, missing)
 
 
-def _known(dataset: str) -> DatasetReader:
-    reader = DATASETS.get(dataset.lower())
-    if reader is None:
-        raise RatingsError(
-            f"{dataset}: no set of this name is known, only {', '.join(DATASETS)}; read its table with a "
-            "card that states its scale"
-        )
-    return reader
+def known_set(name: str) -> KnownSet:
+    """A known set by its name.
+
+    Args:
+        name: one of :data:`DATASETS`; case, blanks and hyphens do not matter.
+
+    Raises:
+        RatingsError: no set has this name.
+    """
+    for key, known in DATASETS.items():
+        if _letters(key) == _letters(name):
+            return known
+    raise RatingsError(
+        f"{name}: no set of this name is known, only {', '.join(DATASETS)}; read its table with a card that "
+        "states its scale"
+    )
+
+
+def _letters(name: str) -> str:
+    return "".join(mark for mark in name.lower() if mark.isalnum())
 
 
 def _ask_for_scale(path: Path, rows: Rows, columns: Columns) -> str:
