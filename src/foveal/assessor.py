@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sized
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from foveal.artifact.card import Card, SideRange, ViewSpec
 from foveal.artifact.file import Artifact
 from foveal.assessment import HIGHEST, LOWEST, Assessment, Failure, Interval
-from foveal.errors import CorruptImageError, FovealError, ImageError
+from foveal.errors import CorruptImageError, FovealError, ImageError, PromptError
 from foveal.imaging.decode import Limits, decode, name_of
 from foveal.imaging.views import GRID, Pixels, content_offsets, crop_view, fragment_view, whole_view
-from foveal.runtime.engine import Engine
+from foveal.prompts import PromptReader, ReadPrompt
+from foveal.runtime.engine import OUTPUTS, Batch, Engine
 from foveal.runtime.ordered import ordered_map
 
 # Sources taken in advance for each worker: enough to keep it busy, few enough to bound memory.
@@ -29,22 +30,27 @@ _FAR = 2.0
 _STRIP = 8.0
 
 _Rows = Generator[Assessment | Failure, None, None]
+_Item = tuple[int, Any, str | None]
+"""Place of an image in its stream, the image, and its prompt."""
+_END = object()
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """An image that is ready for the engine: its views, uint8 (side, side, 3) each."""
+    """An image that is ready for the engine: its views, uint8 (side, side, 3) each, and its prompt."""
 
     source: str | None
     views: dict[str, Pixels]
     warnings: tuple[str, ...]
+    prompt: ReadPrompt | None = None
 
 
 class Assessor:
     """Judges images.
 
-    A score depends on the image alone: not on the batch, the order, the number of threads or a seed.
-    Safe to use from several threads. :func:`foveal.load` makes one from a name or a file.
+    A score depends on the image alone, and on its prompt where the assessor reads prompts: not on the batch,
+    the order, the number of threads or a seed. Safe to use from several threads. :func:`foveal.load` makes
+    one from a name or a file.
 
     Args:
         artifact: the model.
@@ -54,6 +60,8 @@ class Assessor:
 
     def __init__(self, artifact: Artifact, engine: Engine, *, limits: Limits | None = None) -> None:
         self._card = artifact.card
+        self._aspects = tuple(sorted(artifact.card.aspects))
+        self._reader = None if artifact.card.prompt is None else PromptReader(artifact)
         self._engine = engine
         self._limits = limits or Limits()
 
@@ -70,28 +78,36 @@ class Assessor:
     def __repr__(self) -> str:
         return f"Assessor({self._card.model}, {self._engine.name} on {self._engine.device})"
 
-    def __call__(self, image: Any, *, name: str | None = None) -> Assessment:
+    def __call__(self, image: Any, *, name: str | None = None, prompt: str | None = None) -> Assessment:
         """Judge one image.
 
         Args:
             image: path, bytes, binary file object, PIL image, or array (uint8, uint16 or float in 0-1; HxW,
                 HxWx3 or HxWx4).
             name: what to call it in the assessment and in errors; by default its file's name.
+            prompt: text that the image was made from, for assessors that read it; ``""`` judges what can be
+                judged without, and a warning names the aspects that are left out.
 
         Returns:
-            Its quality on 1-5, higher is better, with an interval, and warnings where there are any.
+            Its quality on 1-5, higher is better, with an interval, and warnings where there are any. Aspects
+            are on the same scale.
 
         Raises:
+            MissingPromptError: an aspect needs a prompt, and there is none.
             ImageError: the image cannot be judged; each reason has a class of its own in
                 :mod:`foveal.errors`.
+            PromptError: there is a prompt, and the assessor reads none.
+            MissingExtraError: ``tokenizers``, which reads prompts, is not installed.
             FovealError: the model gives no finite number.
         """
-        return self._judge([self._prepare(image, name)])[0]
+        read = self._read(prompt, name or name_of(image))
+        return self._judge([_with_prompt(self._prepare(image, name), read)])[0]
 
     def stream(
         self,
         images: Iterable[Any],
         *,
+        prompts: Iterable[str | None] | str | None = None,
         workers: int | None = None,
         on_error: Literal["raise", "yield"] = "raise",
     ) -> Iterator[Assessment | Failure]:
@@ -100,6 +116,9 @@ class Assessor:
         Args:
             images: taken lazily, a few ahead of the results. Files keep their names; images without one are
                 called ``image 0``, ``image 1`` ... by their place.
+            prompts: for assessors that read them: one for all images, or one for each, taken as lazily as
+                they. An empty one judges what can be judged without. An image whose prompt is None is one
+                that cannot be judged, if an aspect needs it.
             workers: threads that decode and judge; by default the engine's number of threads.
             on_error: ``raise`` the error of an image that cannot be judged, or ``yield`` it as a
                 :class:`foveal.assessment.Failure` in its place.
@@ -111,24 +130,56 @@ class Assessor:
         Raises:
             ValueError: workers is below 1 or on_error is unknown.
             ImageError: while iterating, if on_error is ``raise``.
+            PromptError: see :meth:`check_prompts`; also, while iterating at the latest, if there are more or
+                fewer prompts than images.
         """
         if on_error not in ("raise", "yield"):
             raise ValueError(f"on_error is {on_error!r}, expected 'raise' or 'yield'")
         workers = self._engine.threads if workers is None else workers
         if workers < 1:
             raise ValueError(f"workers is {workers}, expected 1 or more")
-        return self._stream(images, workers, keep_going=on_error == "yield")
+        self.check_prompts(prompts)
+        return self._stream(_items(images, prompts), workers, keep_going=on_error == "yield")
+
+    def check_prompts(self, prompts: Iterable[str | None] | str | None) -> None:
+        """Raise what :meth:`stream` would raise at once about its prompts; nothing is taken from an iterable.
+
+        Raises:
+            MissingPromptError: there are none at all, and an aspect needs them.
+            InvalidPromptError: the one for all images cannot be read.
+            PromptError: there are some, and the assessor reads none.
+            MissingExtraError: ``tokenizers``, which reads prompts, is not installed.
+            CorruptArtifactError: the model's tokenizer cannot be used.
+        """
+        if prompts is None or isinstance(prompts, str):
+            self._read(prompts, self._card.model)
+        elif self._reader is None:
+            raise self._reads_none(self._card.model)
+        else:
+            self._reader.prepare()
+
+    def _read(self, prompt: str | None, source: str) -> ReadPrompt | None:
+        if self._reader is not None:
+            return self._reader.read(prompt, source)
+        if prompt is None or not prompt.strip():
+            return None
+        raise self._reads_none(source)
+
+    def _reads_none(self, source: str) -> PromptError:
+        return PromptError(
+            f"{source}: {self._card.model} reads no prompts; leave them out, or choose a model that does"
+        )
 
     def _stream(
-        self, images: Iterable[Any], workers: int, *, keep_going: bool
+        self, items: Iterator[_Item], workers: int, *, keep_going: bool
     ) -> Iterator[Assessment | Failure]:
         batch = self._engine.best_batch
         ahead = _AHEAD_PER_WORKER * workers
         rows: _Rows
         if batch == 1:
-            rows = ordered_map(self._row, enumerate(images), workers=workers, ahead=ahead)
+            rows = ordered_map(self._row, items, workers=workers, ahead=ahead)
         else:
-            prepared = ordered_map(self._prepare_row, enumerate(images), workers=workers, ahead=ahead + batch)
+            prepared = ordered_map(self._prepare_row, items, workers=workers, ahead=ahead + batch)
             rows = self._judge_in_batches(prepared, batch)
         with closing(rows):
             for row in rows:
@@ -136,7 +187,7 @@ class Assessor:
                     raise row.error
                 yield row
 
-    def _row(self, item: tuple[int, Any]) -> Assessment | Failure:
+    def _row(self, item: _Item) -> Assessment | Failure:
         """Decode and judge one image of a stream."""
         prepared = self._prepare_row(item)
         return prepared if isinstance(prepared, Failure) else self._judge([prepared])[0]
@@ -148,11 +199,12 @@ class Assessor:
                 for row in batch:
                     yield row if isinstance(row, Failure) else next(assessments)
 
-    def _prepare_row(self, item: tuple[int, Any]) -> _Prepared | Failure:
-        index, image = item
+    def _prepare_row(self, item: _Item) -> _Prepared | Failure:
+        index, image, prompt = item
         name = _own_name(image) or f"image {index}"
         try:
-            return self._prepare(image, name)
+            read = self._read(prompt, name)
+            return _with_prompt(self._prepare(image, name), read)
         except FovealError as error:
             return Failure(name, error)
         except Exception as error:  # one bad file, however it fails, must not stop a batch
@@ -175,21 +227,22 @@ class Assessor:
     def _judge(self, images: list[_Prepared]) -> list[Assessment]:
         if not images:
             return []
-        batch = {key: np.stack([image.views[key] for image in images]) for key in self._card.views}
+        batch: dict[str, Batch] = {
+            key: np.stack([image.views[key] for image in images]) for key in self._card.views
+        }
+        prompts = [image.prompt.inputs for image in images if image.prompt is not None]
+        for key in prompts[0] if prompts else ():
+            batch[key] = np.stack([inputs[key] for inputs in prompts])
         outputs = self._engine.run(batch)
-        maps = outputs.get("quality_map", [None] * len(images))
+        wanted = [name for name in (*OUTPUTS, "quality_map", *self._aspects) if name in outputs]
         return [
-            self._assessment(image, outputs["quality"][i], outputs["spread"][i], maps[i])
+            self._assessment(image, {name: outputs[name][i] for name in wanted})
             for i, image in enumerate(images)
         ]
 
-    def _assessment(
-        self,
-        image: _Prepared,
-        quality: np.float32,
-        spread: np.float32,
-        quality_map: NDArray[np.float32] | None,
-    ) -> Assessment:
+    def _assessment(self, image: _Prepared, outputs: Mapping[str, Any]) -> Assessment:
+        """Make an assessment of one image's row of each output."""
+        quality, spread, quality_map = outputs["quality"], outputs["spread"], outputs.get("quality_map")
         if not (np.isfinite(quality) and np.isfinite(spread) and spread > 0):
             raise FovealError(
                 f"{image.source or 'image'}: {self._card.model} gives quality {quality} and spread {spread}; "
@@ -206,9 +259,20 @@ class Assessor:
             interval,
             self._card.model,
             source=image.source,
+            aspects=self._judged_aspects(image, outputs),
             quality_map=quality_map,
             warnings=image.warnings,
         )
+
+    def _judged_aspects(self, image: _Prepared, outputs: Mapping[str, Any]) -> dict[str, float]:
+        names = self._aspects if image.prompt is None else image.prompt.aspects
+        for name in names:
+            if np.ndim(outputs[name]) or not np.isfinite(outputs[name]):
+                raise FovealError(
+                    f"{image.source or 'image'}: {self._card.model} gives {name} {outputs[name]}; "
+                    "the model is broken, use another"
+                )
+        return {name: _clip(float(outputs[name])) for name in names}
 
     def _checked_map(self, image: _Prepared, quality_map: NDArray[np.float32]) -> NDArray[np.float32]:
         if quality_map.ndim != len(("rows", "columns")) or not np.isfinite(quality_map).all():
@@ -218,6 +282,32 @@ class Assessor:
             )
         clipped: NDArray[np.float32] = np.clip(quality_map, LOWEST, HIGHEST)
         return clipped
+
+
+def _items(images: Iterable[Any], prompts: Iterable[str | None] | str | None) -> Iterator[_Item]:
+    """Put each image beside its prompt; lazy, but counts what can be counted at once."""
+    if prompts is None or isinstance(prompts, str):
+        return ((index, image, prompts) for index, image in enumerate(images))
+    if isinstance(images, Sized) and isinstance(prompts, Sized) and len(images) != len(prompts):
+        raise PromptError(f"there are {len(prompts)} prompts for {len(images)} images; give one for each")
+    return _pairs(images, prompts)
+
+
+def _pairs(images: Iterable[Any], prompts: Iterable[str | None]) -> Iterator[_Item]:
+    count, texts = 0, iter(prompts)
+    for count, image in enumerate(images, 1):
+        prompt: Any = next(texts, _END)
+        if prompt is _END:
+            raise PromptError(f"there are only {count - 1} prompts for more images; give one for each")
+        yield count - 1, image, prompt
+    if next(texts, _END) is not _END:
+        raise PromptError(f"there are only {count} images for more prompts; give one for each")
+
+
+def _with_prompt(image: _Prepared, prompt: ReadPrompt | None) -> _Prepared:
+    if prompt is None:
+        return image
+    return replace(image, prompt=prompt, warnings=(*image.warnings, *prompt.warnings))
 
 
 def _own_name(image: Any) -> str | None:

@@ -71,6 +71,18 @@ class InvalidArrayError(ImageError):
     """An array has the wrong shape or type, or holds NaN, infinities or values out of range."""
 
 
+class PromptError(FovealError):
+    """Prompts cannot be used: the assessor reads none, or they do not fit the images."""
+
+
+class MissingPromptError(ImageError, PromptError):
+    """There is no prompt, and an aspect cannot be judged without one."""
+
+
+class InvalidPromptError(ImageError, PromptError):
+    """A prompt is not text, or cannot be read."""
+
+
 class ArtifactError(FovealError):
     """A model file cannot be used."""
 

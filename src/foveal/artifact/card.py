@@ -18,6 +18,15 @@ _T = TypeVar("_T")
 _LARGEST_VIEW = 4096
 _MOST_DRAWS = 1000
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_ASPECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LONGEST_PROMPT = 4096
+
+PROMPT_IDS, PROMPT_MASK = "prompt_ids", "prompt_mask"
+"""Inputs of a graph that reads prompts, int64 (images, length) each; the mask is 1 for tokens of the text."""
+NO_ASPECTS = frozenset(
+    {"quality", "spread", "quality_map", "source", "low", "high", "model", "warnings", "error"}
+)
+"""Names that no aspect may have: other outputs of a graph, and columns of every table of results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,35 @@ class SideRange:
         _require_whole("max_side", self.max_side, self.min_side)
 
 
+@dataclass(frozen=True, slots=True)
+class AspectSpec:
+    """A further score beside quality, on the same scale.
+
+    Attributes:
+        needs_prompt: it cannot be judged without the text that the image was made from.
+    """
+
+    needs_prompt: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.needs_prompt, bool):
+            raise ValueError(f"needs_prompt is {self.needs_prompt!r}, expected true or false")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSpec:
+    """How an assessor reads prompts.
+
+    Attributes:
+        length: tokens that the graph takes, special ones included; longer prompts are cut.
+    """
+
+    length: int
+
+    def __post_init__(self) -> None:
+        _require_whole("length of prompts", self.length, 1, _LONGEST_PROMPT)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """All that a user must know of an assessor before trusting it. A malformed card raises ValueError.
@@ -97,6 +135,8 @@ class Card:
         training_data: data sets and parts of them that it has seen.
         views: what to feed each input of the graph with, by input name; at least one.
         calibration: of its interval.
+        aspects: further scores by name; each is an output of the graph, float32 (images,) on 1-5.
+        prompt: how it reads prompts; None if it reads none.
         trained_on: sizes of the training images, for warnings; None if unknown.
         measured: measured figures by label, such as ``BIQ2021 official test SRCC``.
         recipe: what repeats the training.
@@ -112,6 +152,8 @@ class Card:
     training_data: str
     views: Mapping[str, ViewSpec]
     calibration: Calibration
+    aspects: Mapping[str, AspectSpec] = field(default_factory=dict)
+    prompt: PromptSpec | None = None
     trained_on: SideRange | None = None
     measured: Mapping[str, float] = field(default_factory=dict)
     recipe: str = ""
@@ -134,6 +176,24 @@ class Card:
             raise ValueError(f"range is {self.range}, every assessor speaks on {LOWEST:g} to {HIGHEST:g}")
         if self.direction != DIRECTION:
             raise ValueError(f"direction is {self.direction!r}, expected {DIRECTION!r}")
+        self._check_aspects()
+
+    def _check_aspects(self) -> None:
+        for name, spec in self.aspects.items():
+            if not _ASPECT.fullmatch(name):
+                raise ValueError(f"aspect {name!r} is not of letters, digits, dots, dashes and underscores")
+            if name.lower() in NO_ASPECTS:
+                raise ValueError(f"no aspect may be called {name!r}, that name has a meaning already")
+            if spec.needs_prompt and self.prompt is None:
+                raise ValueError(f"aspect {name!r} needs a prompt, but the card has no prompt")
+        taken = {PROMPT_IDS, PROMPT_MASK} & self.views.keys()
+        if taken and self.prompt is not None:
+            raise ValueError(f"no view may be called {min(taken)!r}, that is where the prompt goes in")
+
+    @property
+    def needing_prompt(self) -> tuple[str, ...]:
+        """Aspects that cannot be judged without a prompt, sorted."""
+        return tuple(name for name in sorted(self.aspects) if self.aspects[name].needs_prompt)
 
     @property
     def model(self) -> str:
@@ -142,7 +202,12 @@ class Card:
 
     def to_json(self) -> str:
         """The card as JSON text, keys sorted."""
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False, allow_nan=False)
+        values = asdict(self)
+        # Cards without them are the same text as before there were any: the same file has the same checksum.
+        for late in ("aspects", "prompt"):
+            if not values[late]:
+                del values[late]
+        return json.dumps(values, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -155,6 +220,15 @@ class Card:
         views = _mapping("views", values.get("views"))
         values["views"] = {name: _build(ViewSpec, f"view {name!r}", spec) for name, spec in views.items()}
         values["calibration"] = _build(Calibration, "calibration", values.get("calibration"))
+        # Before there were aspects, a card could hold any list of names under this heading, and was readable.
+        if isinstance(values.get("aspects"), list):
+            del values["aspects"]
+        aspects = _mapping("aspects", values.get("aspects", {}))
+        values["aspects"] = {
+            name: _build(AspectSpec, f"aspect {name!r}", spec) for name, spec in aspects.items()
+        }
+        if values.get("prompt") is not None:
+            values["prompt"] = _build(PromptSpec, "prompt", values["prompt"])
         if values.get("trained_on") is not None:
             values["trained_on"] = _build(SideRange, "trained_on", values["trained_on"])
         values["measured"] = _mapping("measured", values.get("measured", {}))

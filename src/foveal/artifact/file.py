@@ -1,8 +1,9 @@
 """Reading and writing artifacts: one safetensors file that holds graph, weights, card and checksum.
 
-Layout, version 1. Tensors: ``graph`` (uint8: a serialized ONNX ModelProto without its initializers) and
-``weight/<initializer>``. Metadata: ``format``, ``format_version``, ``card`` (JSON), ``coding`` (JSON: how
-the weights are stored; ``{}`` is as they are) and ``sha256`` over all of it. Nothing is ever unpickled.
+Layout, version 1. Tensors: ``graph`` (uint8: a serialized ONNX ModelProto without its initializers),
+``weight/<initializer>`` and, of models that read prompts, ``tokenizer`` (uint8: JSON of the ``tokenizers``
+library). Metadata: ``format``, ``format_version``, ``card`` (JSON), ``coding`` (JSON: how the weights are
+stored; ``{}`` is as they are) and ``sha256`` over all of it. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import safetensors.numpy
 
 from foveal.artifact.card import Card
 from foveal.artifact.onnx_wire import SUPPORTED_DTYPES, Array, attach_initializers
+from foveal.artifact.tokenizer import MAX_TOKENIZER_BYTES, check_tokenizer
 from foveal.errors import ArtifactError, CorruptArtifactError, ForeignArtifactError, UnknownModelError
 
 SUFFIX = ".foveal.safetensors"
@@ -33,6 +35,7 @@ MAX_BYTES = 2**30
 
 _GRAPH = "graph"
 _WEIGHT = "weight/"
+_TOKENIZER = "tokenizer"
 _LOAD_AS = "load_as"
 _SAFETENSORS_DTYPES = {
     "float64": "F64",
@@ -57,11 +60,26 @@ class Artifact:
         card: what it is.
         graph: serialized ONNX ModelProto without initializers.
         weights: the initializers by name, in the dtypes that the graph expects.
+        tokenizer: JSON of the ``tokenizers`` library that cuts and pads every text to the length of the
+            card's prompt, at most :data:`~foveal.artifact.tokenizer.MAX_TOKENIZER_BYTES`; None exactly if
+            the card has no prompt, else ValueError.
     """
 
     card: Card
     graph: bytes
     weights: Mapping[str, Array]
+    tokenizer: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if self.card.prompt is not None and not self.tokenizer:
+            raise ValueError(f"{self.card.model} reads prompts, but there is no tokenizer")
+        if self.card.prompt is None and self.tokenizer is not None:
+            raise ValueError(f"{self.card.model} has a tokenizer, but its card has no prompt")
+        if self.tokenizer is not None and len(self.tokenizer) > MAX_TOKENIZER_BYTES:
+            raise ValueError(
+                f"the tokenizer of {self.card.model} has {len(self.tokenizer)} bytes, more than one may have "
+                f"({MAX_TOKENIZER_BYTES})"
+            )
 
     def model_bytes(self) -> bytes:
         """The complete serialized ONNX model."""
@@ -78,10 +96,17 @@ def write_artifact(path: str | os.PathLike[str], artifact: Artifact, *, store_fl
             fit; they are widened again on reading.
 
     Raises:
-        ArtifactError: a weight is of an unsupported dtype, or the file cannot be written.
+        ArtifactError: a weight is of an unsupported dtype, the tokenizer does not give texts of the card's
+            length, or the file cannot be written.
     """
     path = Path(path)
     tensors: dict[str, Array] = {_GRAPH: np.frombuffer(artifact.graph, np.uint8)}
+    if artifact.tokenizer is not None and artifact.card.prompt is not None:
+        try:
+            check_tokenizer(artifact.tokenizer, artifact.card.prompt.length)
+        except ValueError as error:
+            raise ArtifactError(f"{path}: cannot be written: {error}") from error
+        tensors[_TOKENIZER] = np.frombuffer(artifact.tokenizer, np.uint8)
     load_as: dict[str, str] = {}
     for name, value in artifact.weights.items():
         if value.dtype.name not in SUPPORTED_DTYPES:
@@ -136,9 +161,10 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
                 load_as.get(name.removeprefix(_WEIGHT), value.dtype), copy=False
             )
             for name, value in tensors.items()
-            if name != _GRAPH
+            if name.startswith(_WEIGHT)
         }
-        return Artifact(card=card, graph=tensors[_GRAPH].tobytes(), weights=weights)
+        tokenizer = tensors[_TOKENIZER].tobytes() if _TOKENIZER in tensors else None
+        return Artifact(card=card, graph=tensors[_GRAPH].tobytes(), weights=weights, tokenizer=tokenizer)
     except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
         raise CorruptArtifactError(f"{path}: the model file is damaged ({error}); fetch it again") from error
 
@@ -189,7 +215,7 @@ def _pack(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> bytes:
 def _unpack(content: bytes) -> dict[str, Array]:
     tensors: dict[str, Array] = safetensors.numpy.load(content)
     for name in tensors:
-        if name != _GRAPH and not name.startswith(_WEIGHT):
+        if name not in (_GRAPH, _TOKENIZER) and not name.startswith(_WEIGHT):
             raise ValueError(f"unknown part {name!r}")
     return tensors
 

@@ -80,6 +80,7 @@ class Wanted:
 @click.option("--column-group", metavar="HEADING", help="Column of what a split must not separate.")
 @click.option("--column-subset", metavar="HEADING", help="Column of subsets to report one by one.")
 @click.option("--column-split", metavar="HEADING", help="Column that holds train, validation or test.")
+@click.option("--column-prompt", metavar="HEADING", help="Column of the text that an image was made from.")
 @click.option(
     "--part",
     type=click.Choice(["test", "validation", "train", "all"]),
@@ -215,6 +216,7 @@ def _read(table: Table) -> Ratings:
             image=heading("image"),
             scores={"quality": heading("score", "mos")},
             group=heading("group"),
+            prompt=heading("prompt"),
             subset=heading("subset"),
             split=heading("split"),
         )

@@ -51,7 +51,7 @@ class Selection(Generic[_T]):
 
 
 class Lines:
-    """``quality<TAB>low<TAB>high<TAB>path``; failures go to standard error."""
+    """``quality<TAB>low<TAB>high<TAB>path``, aspects before the path; failures go to standard error."""
 
     def __init__(self, below: float | None, top: int | None) -> None:
         self._selection = Selection[Row](below, top, _echo_line)
@@ -113,4 +113,5 @@ def _complain(row: Row) -> None:
 def _echo_line(row: Row) -> None:
     # The name's own bytes, except that a line break must not look like the end of the row.
     name = row.source.replace("\n", "\\n").encode("utf-8", sys.getfilesystemencodeerrors())
-    click.echo(f"{row.quality!r}\t{row.low!r}\t{row.high!r}\t".encode() + name)
+    aspects = "".join("\t" if score is None else f"{score!r}\t" for score in row.aspects.values())
+    click.echo(f"{row.quality!r}\t{row.low!r}\t{row.high!r}\t{aspects}".encode() + name)

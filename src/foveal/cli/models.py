@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from foveal.artifact.card import Card
+    from foveal.artifact.card import AspectSpec, Card
 
 
 @click.command()
@@ -53,6 +53,11 @@ def _show(card: Card, size: int) -> None:
         click.echo(f"  {label:<12}{one_line(value)}")
 
 
+def _aspect(named: tuple[str, AspectSpec]) -> str:
+    name, spec = named
+    return f"{name} (takes a prompt)" if spec.needs_prompt else name
+
+
 def _lines(card: Card, size: int) -> list[tuple[str, str]]:
     calibration = card.calibration
     measured = (
@@ -62,6 +67,7 @@ def _lines(card: Card, size: int) -> list[tuple[str, str]]:
         ("", card.summary),
         ("size", f"{size / 1e6:.2f} MB"),
         ("licence", card.licence),
+        *((("aspects", ", ".join(map(_aspect, sorted(card.aspects.items())))),) if card.aspects else ()),
         ("trained on", card.training_data),
         *(
             ("figure" if number == 0 else "", f"{label}: {figure:.3f}")

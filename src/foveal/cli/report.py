@@ -13,6 +13,7 @@ from foveal.pipeline.summary import Extremes, Summary
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 AT_EACH_END = 5
 """Images shown among the worst and among the best."""
@@ -100,6 +101,9 @@ def _table(title: str, rows: list[Row]) -> Table:
     table.add_column("quality", justify="right")
     table.add_column("")
     table.add_column("interval", no_wrap=True)
+    aspects = list(rows[0].aspects) if rows else []
+    for name in aspects:
+        table.add_column(name, justify="right", overflow="fold")
     table.add_column("image", overflow="fold")
     noted = any(row.warnings for row in rows)
     if noted:
@@ -111,10 +115,18 @@ def _table(title: str, rows: list[Row]) -> Table:
             Text(f"{quality:.2f}", style=_STYLES[grade]),
             Text(_LABELS[grade], style=_STYLES[grade]),
             Text(f"{row.low:.2f} - {row.high:.2f}"),
+            *(_aspect(row.aspects.get(name)) for name in aspects),
             Text(one_line(row.source)),
         ]
         table.add_row(*cells, *([Text(_note(row))] if noted else []))
     return table
+
+
+def _aspect(score: float | None) -> Text:
+    """One aspect's cell; empty where there is no score, which the note explains."""
+    from rich.text import Text
+
+    return Text("") if score is None else Text(f"{score:.2f}", style=_STYLES[_grade(score)])
 
 
 def _note(row: Row) -> str:

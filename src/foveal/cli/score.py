@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,8 @@ import click
 if TYPE_CHECKING:
     from foveal.assessor import Assessor
     from foveal.cli.listings import Listing
+    from foveal.pipeline.prompts import FoundPrompts
+    from foveal.pipeline.rows import Row
     from foveal.pipeline.sinks import Sink
     from foveal.pipeline.summary import Summary
 
@@ -25,7 +28,21 @@ Examples:
   foveal score photo.jpg
   foveal score photos/ --out scores.csv --resume
   find . -name '*.png' | foveal score - --below 2.5
+  foveal score renders/ --model FILE --prompts prompts.csv
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What the images were made from.
+
+    Attributes:
+        text: of all images; empty if they are to be judged without, None if nothing is said.
+        table: path of a table with a text for each image.
+    """
+
+    text: str | None
+    table: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +83,17 @@ class Wanted:
     "--model", metavar="NAME|FILE", help="A shipped assessor (see 'foveal models') or a model file."
 )
 @click.option(
+    "--prompt", metavar="TEXT", help="Text that all images were made from, for models that read it."
+)
+@click.option(
+    "--prompts",
+    "prompt_table",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Table with columns image and prompt: CSV, TSV, Parquet, XLSX or JSON lines.",
+)
+@click.option("--no-prompt", is_flag=True, help="Leave out what cannot be judged without a prompt.")
+@click.option(
     "--engine",
     type=click.Choice(["auto", "openvino", "onnxruntime"]),
     default="auto",
@@ -94,6 +122,9 @@ def score(
     overwrite: bool,
     keep_going: bool,
     model: str | None,
+    prompt: str | None,
+    prompt_table: str | None,
+    no_prompt: bool,
     engine: str,
     device: str,
     threads: int | None,
@@ -105,16 +136,22 @@ def score(
     list on standard input, one file a line. Quality runs from 1 (bad) to 5 (excellent).
 
     On a terminal you get the worst and best, a summary and a histogram; in a pipe, lines of
-    quality, low and high end of the interval and path, separated by tabs. --out always gets every
-    row; --below and --top choose what is shown or printed.
+    quality, low and high end of the interval, aspects if there are any, and path, separated by
+    tabs. --out always gets every row; --below and --top choose what is shown or printed.
+
+    Some models judge more than quality, such as how well an image shows the text that it was made
+    from; each such aspect has a column. They need --prompt, --prompts or --no-prompt.
 
     An image that cannot be read becomes a row with an error. Exit code: 0, or 1 if there were such
     images, 2 if the command could not run, 130 after Ctrl-C.
     """
     wanted = Wanted(out, as_json, below, top, resume, overwrite)
     _check(wanted)
+    prompts = _prompts(prompt, prompt_table, no_prompt)
     assessor = _load(model, engine, device, threads, max_pixels)
-    failed = _score(assessor, paths, wanted)
+    # Before any file is made: is there what this model needs?
+    assessor.check_prompts(prompts.text if prompts.table is None else ())
+    failed = _score(assessor, paths, wanted, prompts)
     ctx.exit(SOME_FAILED if failed and not keep_going else 0)
 
 
@@ -129,6 +166,12 @@ def _check(wanted: Wanted) -> None:
         )
 
 
+def _prompts(text: str | None, table: str | None, none: bool) -> Prompts:
+    if (text is not None) + (table is not None) + none > 1:
+        raise click.UsageError("--prompt, --prompts and --no-prompt exclude each other")
+    return Prompts("" if none else text, table)
+
+
 def _load(
     model: str | None, engine: str, device: str, threads: int | None, max_pixels: int | None
 ) -> Assessor:
@@ -141,7 +184,7 @@ def _load(
     )
 
 
-def _score(assessor: Assessor, paths: Sequence[str], wanted: Wanted) -> int:
+def _score(assessor: Assessor, paths: Sequence[str], wanted: Wanted, prompts: Prompts) -> int:
     """Score everything and show it; give the number of failures, those of earlier runs included."""
     from foveal.cli.progress import progress
     from foveal.pipeline.discover import discover
@@ -150,14 +193,22 @@ def _score(assessor: Assessor, paths: Sequence[str], wanted: Wanted) -> int:
     from foveal.pipeline.sinks import open_sink
     from foveal.pipeline.summary import Summary
 
-    model, summary = assessor.card.model, Summary()
-    sources: Iterable[str] = discover(paths, stdin=sys.stdin.buffer if "-" in paths else None)
+    model, aspects, summary = assessor.card.model, tuple(sorted(assessor.card.aspects)), Summary()
+    found = discover(paths, stdin=sys.stdin.buffer if "-" in paths else None)
+    sources, texts = _with_prompts(found, prompts)
     sink: Sink | None = None
+    incomplete = 0
     try:
         with ExitStack() as stack:
             if wanted.out:
                 sink = stack.enter_context(
-                    open_sink(wanted.out, model=model, resume=wanted.resume, overwrite=wanted.overwrite)
+                    open_sink(
+                        wanted.out,
+                        model=model,
+                        aspects=aspects,
+                        resume=wanted.resume,
+                        overwrite=wanted.overwrite,
+                    )
                 )
             listing = stack.enter_context(closing(_listing(wanted, summary)))
             for row in sink.rows() if sink else ():
@@ -169,8 +220,9 @@ def _score(assessor: Assessor, paths: Sequence[str], wanted: Wanted) -> int:
                 sources = list(pending(sources, sink))
                 total = len(sources)
             advance = stack.enter_context(progress(bar, total))
-            for result in stack.enter_context(closing(score_many(assessor, sources, sink))):
-                row = to_row(result, model)
+            for result in stack.enter_context(closing(score_many(assessor, sources, sink, prompts=texts))):
+                row = to_row(result, model, aspects)
+                incomplete += _lacks_aspect(row)
                 summary.add(row)
                 listing.add(row, result)
                 advance()
@@ -178,7 +230,32 @@ def _score(assessor: Assessor, paths: Sequence[str], wanted: Wanted) -> int:
         kept = "; their rows are kept, add --resume to go on" if wanted.out else ""
         click.echo(f"foveal: interrupted after {summary.scored + summary.failed:,} images{kept}", err=True)
         raise
+    if incomplete:
+        left_out = ", ".join(assessor.card.needing_prompt)
+        click.echo(f"foveal: no {left_out} for {incomplete:,} of the images: no prompt to judge by", err=True)
     return summary.failed
+
+
+def _with_prompts(
+    sources: Iterable[str], prompts: Prompts
+) -> tuple[Iterable[str], FoundPrompts | str | None]:
+    """The images, and their prompts as :func:`foveal.pipeline.run.score_many` takes them."""
+    if prompts.table is None:
+        return sources, prompts.text
+    from foveal.cli.text import one_line
+    from foveal.pipeline.discover import unique
+    from foveal.pipeline.prompts import PromptTable
+
+    listed = list(unique(sources))  # whether a name fits one image only shows when all are known
+    found = PromptTable(Path(prompts.table)).find(listed)
+    if found.unused:
+        count = f"{found.unused:,} of {found.images:,} images in it are not among those to be scored"
+        click.echo(f"foveal: {one_line(prompts.table)}: {count}", err=True)
+    return listed, found
+
+
+def _lacks_aspect(row: Row) -> bool:
+    return row.quality is not None and None in row.aspects.values()
 
 
 def _wants_bar(wanted: Wanted) -> bool:

@@ -46,7 +46,7 @@ class Scores:
 
 
 def judge(assessor: Assessor, ratings: Ratings, advance: Callable[[], None] = lambda: None) -> Scores:
-    """Score rated images with an assessor, many at once.
+    """Score rated images with an assessor, many at once; one that reads prompts is given the ratings' own.
 
     Args:
         assessor: from :func:`foveal.load`.
@@ -57,11 +57,18 @@ def judge(assessor: Assessor, ratings: Ratings, advance: Callable[[], None] = la
         Quality and intervals, in the order of the ratings.
 
     Raises:
-        RatingsError: images cannot be judged; all are tried first, and the message has the first reason.
+        RatingsError: images cannot be judged; all are tried first, and the message has the first reason. Or
+            the assessor reads prompts, and the ratings have none.
     """
+    if assessor.card.prompt is not None and ratings.prompts is None:
+        raise RatingsError(
+            f"{ratings.card.name}: {assessor.card.model} reads prompts, and the ratings have none; name their "
+            "column (--column-prompt)"
+        )
+    prompts = None if assessor.card.prompt is None else ratings.prompts
     rows: list[tuple[float, float, float]] = []
     failures: list[Failure] = []
-    for result in assessor.stream(ratings.images, on_error="yield"):
+    for result in assessor.stream(ratings.images, prompts=prompts, on_error="yield"):
         if isinstance(result, Assessment):
             rows.append((result.quality, result.interval.low, result.interval.high))
         else:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from foveal.errors import MissingExtraError, OutputError
-from foveal.pipeline.rows import COLUMNS, Row
+from foveal.pipeline.rows import OtherColumnsError, Row, check_columns, columns, from_values, to_values
 
 _ROWS_AT_ONCE = 1 << 15
 
@@ -35,8 +33,13 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def write_parquet(path: Path, rows: Iterable[Row]) -> None:
+def write_parquet(path: Path, rows: Iterable[Row], aspects: Sequence[str] = ()) -> None:
     """Write all rows, atomically: the file is complete or the one before stands.
+
+    Args:
+        path: where to.
+        rows: one an image.
+        aspects: what the assessor gives beside quality, in the order of their columns.
 
     Raises:
         OutputError: the file cannot be written.
@@ -44,7 +47,7 @@ def write_parquet(path: Path, rows: Iterable[Row]) -> None:
     temporary = path.with_name(path.name + ".partial")
     try:
         with temporary.open("wb") as file:
-            _write(file, iter(rows))
+            _write(file, iter(rows), aspects)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -55,31 +58,40 @@ def write_parquet(path: Path, rows: Iterable[Row]) -> None:
         ) from error
 
 
-def read_parquet(path: Path) -> Iterator[Row]:
+def read_parquet(path: Path, aspects: Sequence[str] = ()) -> Iterator[Row]:
     """Read the rows back.
 
     Raises:
+        OtherColumnsError: the file is a table of Foveal's results, but with other aspects.
         OutputError: the file is not a table of Foveal's results.
     """
     arrow = require_pyarrow()
     try:
         with arrow.parquet.ParquetFile(path) as file:
-            if tuple(file.schema_arrow.names) != COLUMNS:
-                raise OutputError(
-                    f"{path}: not a table of Foveal's results; choose another file or --overwrite"
-                )
+            _check(path, file.schema_arrow.names, aspects)
             for batch in file.iter_batches(_ROWS_AT_ONCE):
-                yield from (Row(**{**row, "warnings": tuple(row["warnings"])}) for row in batch.to_pylist())
+                yield from (from_values(row, aspects) for row in batch.to_pylist())
     except (OSError, arrow.ArrowException) as error:
         raise OutputError(f"{path}: cannot read as Parquet ({error})") from error
 
 
-def _write(file: object, rows: Iterator[Row]) -> None:
+def _check(path: Path, found: Sequence[str], aspects: Sequence[str]) -> None:
+    try:
+        check_columns(found, aspects)
+    except OtherColumnsError:
+        raise
+    except ValueError as error:
+        raise OutputError(
+            f"{path}: not a table of Foveal's results; choose another file or --overwrite"
+        ) from error
+
+
+def _write(file: object, rows: Iterator[Row], aspects: Sequence[str]) -> None:
     arrow = require_pyarrow()
     text, number = arrow.string(), arrow.float64()
-    kinds = [text, number, number, number, text, arrow.list_(text), text]
-    schema = arrow.schema(list(zip(COLUMNS, kinds, strict=True)))
+    kinds = [text, number, number, number, *(number for _ in aspects), text, arrow.list_(text), text]
+    schema = arrow.schema(list(zip(columns(aspects), kinds, strict=True)))
     with arrow.parquet.ParquetWriter(file, schema) as writer:
         while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-            columns: list[dict[str, Any]] = [asdict(row) for row in some]
-            writer.write_table(arrow.Table.from_pylist(columns, schema=schema))
+            values = [to_values(row, aspects) for row in some]
+            writer.write_table(arrow.Table.from_pylist(values, schema=schema))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
+from itertools import tee
 from typing import Literal, Protocol
 
 from foveal.assessment import Assessment, Failure
 from foveal.pipeline.discover import unique
+from foveal.pipeline.prompts import FoundPrompts
 from foveal.pipeline.sinks import Sink
 
 
@@ -17,6 +20,7 @@ class ImageStream(Protocol):
         self,
         images: Iterable[str],
         *,
+        prompts: Iterable[str | None] | str | None = None,
         workers: int | None = None,
         on_error: Literal["raise", "yield"] = "raise",
     ) -> Iterator[Assessment | Failure]:
@@ -24,7 +28,12 @@ class ImageStream(Protocol):
 
 
 def score_many(
-    assessor: ImageStream, sources: Iterable[str], sink: Sink | None = None, *, workers: int | None = None
+    assessor: ImageStream,
+    sources: Iterable[str],
+    sink: Sink | None = None,
+    *,
+    prompts: FoundPrompts | str | None = None,
+    workers: int | None = None,
 ) -> Generator[Assessment | Failure, None, None]:
     """Score images, each once, and write every result before giving it.
 
@@ -32,6 +41,8 @@ def score_many(
         assessor: judges the images.
         sources: paths; read lazily, so they may be without end.
         sink: table that gets a row for each; images that have a row in it already are passed over.
+        prompts: one for all images, empty to judge without, or those of a table; then an image without a row
+            in that table is a :class:`Failure`.
         workers: threads that decode; by default as the assessor chooses.
 
     Yields:
@@ -39,11 +50,48 @@ def score_many(
 
     Raises:
         OutputError: the table cannot be written.
+        PromptError: the assessor needs prompts, or reads none.
     """
-    for result in assessor.stream(pending(sources, sink), workers=workers, on_error="yield"):
+    for result in _judged(assessor, pending(sources, sink), prompts, workers):
         if sink is not None:
             sink.append(result)
         yield result
+
+
+def _judged(
+    assessor: ImageStream, sources: Iterator[str], prompts: FoundPrompts | str | None, workers: int | None
+) -> Iterator[Assessment | Failure]:
+    if prompts is None:
+        return assessor.stream(sources, workers=workers, on_error="yield")
+    if isinstance(prompts, str):
+        return assessor.stream(sources, prompts=prompts, workers=workers, on_error="yield")
+    return _judged_by_table(assessor, sources, prompts, workers)
+
+
+def _judged_by_table(
+    assessor: ImageStream, sources: Iterator[str], prompts: FoundPrompts, workers: int | None
+) -> Iterator[Assessment | Failure]:
+    """Judge the images that have a row, and put the failures of the others where they belong."""
+    taken: deque[tuple[str, str | None]] = deque()
+
+    def known() -> Iterator[tuple[str, str]]:
+        for source in sources:
+            prompt = prompts.get(source)
+            taken.append((source, prompt))
+            if prompt is not None:
+                yield source, prompt
+
+    def unknown() -> Iterator[Failure]:
+        while taken and taken[0][1] is None:
+            yield prompts.failure(taken.popleft()[0])
+
+    first, second = tee(known())
+    images, texts = (source for source, _ in first), (prompt for _, prompt in second)
+    for result in assessor.stream(images, prompts=texts, workers=workers, on_error="yield"):
+        yield from unknown()
+        taken.popleft()
+        yield result
+    yield from unknown()
 
 
 def pending(sources: Iterable[str], sink: Sink | None) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -14,10 +14,10 @@ from foveal.errors import OutputError
 from foveal.pipeline.files import WriterLock
 from foveal.pipeline.formats import CsvFormat, JsonlFormat, RowFormat
 from foveal.pipeline.parquet import printable, read_parquet, require_pyarrow, write_parquet
-from foveal.pipeline.rows import Row, to_row
-from foveal.pipeline.tables import Table
+from foveal.pipeline.rows import OtherColumnsError, Row, to_row
+from foveal.pipeline.tables import Table, other_columns
 
-_APPENDABLE: dict[str, RowFormat] = {".csv": CsvFormat(), ".jsonl": JsonlFormat()}
+_APPENDABLE: dict[str, Callable[[Sequence[str]], RowFormat]] = {".csv": CsvFormat, ".jsonl": JsonlFormat}
 
 
 class Sink(ABC):
@@ -26,11 +26,14 @@ class Sink(ABC):
     ``source in sink`` tells whether an image has its row already, be it a score or an error.
     """
 
-    def __init__(self, path: Path, lock: WriterLock, table: Table, model: str) -> None:
+    def __init__(
+        self, path: Path, lock: WriterLock, table: Table, model: str, aspects: tuple[str, ...]
+    ) -> None:
         self.path = path
         self._lock = lock
         self._table = table
         self._model = model
+        self._aspects = aspects
 
     def __contains__(self, source: str) -> bool:
         return source in self._table
@@ -40,8 +43,12 @@ class Sink(ABC):
 
         Raises:
             OutputError: it cannot be written.
+            ValueError: it has an aspect that has no column.
         """
-        self._table.append(to_row(result, self._model))
+        self._table.append(self._row(result))
+
+    def _row(self, result: Assessment | Failure) -> Row:
+        return to_row(result, self._model, self._aspects)
 
     def rows(self) -> Iterator[Row]:
         """All rows written so far, also by the runs that this one resumes."""
@@ -65,18 +72,27 @@ class Sink(ABC):
             self._lock.release()
 
 
-def open_sink(path: str | Path, *, model: str, resume: bool = False, overwrite: bool = False) -> Sink:
+def open_sink(
+    path: str | Path,
+    *,
+    model: str,
+    aspects: Sequence[str] = (),
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Sink:
     """Open a table of results.
 
     Args:
         path: ends in ``.csv``, ``.jsonl`` or ``.parquet``.
         model: assessor whose rows they will be, ``name@version``.
+        aspects: what it gives beside quality; each has a column, in this order.
         resume: keep the rows that are there and add to them; also fine if there are none yet.
         overwrite: throw away what is there.
 
     Raises:
         OutputError: the ending is not known, there is such a file already, it is not a table of results or
             one of another model, another process is writing it, or it cannot be written.
+        ValueError: an aspect has the name of another column.
         MissingExtraError: Parquet is wanted but pyarrow is not installed.
     """
     path = Path(path)
@@ -94,8 +110,10 @@ def open_sink(path: str | Path, *, model: str, resume: bool = False, overwrite: 
         if not (resume or overwrite):
             _refuse_existing(path)
         if suffix == ".parquet":
-            return _ParquetSink(path, lock, _open_journal(path, model, overwrite), model)
-        return _TextSink(path, lock, Table(path, _APPENDABLE[suffix], model=model, fresh=overwrite), model)
+            table = _open_journal(path, model, tuple(aspects), overwrite)
+            return _ParquetSink(path, lock, table, model, tuple(aspects))
+        table = Table(path, _APPENDABLE[suffix](aspects), model=model, fresh=overwrite)
+        return _TextSink(path, lock, table, model, tuple(aspects))
     except BaseException:
         lock.release()
         raise
@@ -115,21 +133,24 @@ class _ParquetSink(Sink):
         return super().__contains__(printable(source))
 
     def append(self, result: Assessment | Failure) -> None:
-        row = to_row(result, self._model)
+        row = self._row(result)
         error = None if row.error is None else printable(row.error)
         warnings = tuple(map(printable, row.warnings))
         self._table.append(replace(row, source=printable(row.source), warnings=warnings, error=error))
 
     def _complete(self) -> None:
-        write_parquet(self.path, self.rows())
+        write_parquet(self.path, self.rows(), self._aspects)
         _journal_of(self.path).unlink(missing_ok=True)
 
 
-def _open_journal(path: Path, model: str, fresh: bool) -> Table:
+def _open_journal(path: Path, model: str, aspects: tuple[str, ...], fresh: bool) -> Table:
     """Open the journal; where the last run came to its end, make it again from the Parquet file."""
-    journal, form = _journal_of(path), _APPENDABLE[".jsonl"]
+    journal, form = _journal_of(path), JsonlFormat(aspects)
     if path.exists() and not journal.exists() and not fresh:
-        _rebuild(journal, form, read_parquet(path), model)
+        try:
+            _rebuild(journal, form, read_parquet(path, aspects), model)
+        except OtherColumnsError as error:
+            raise other_columns(path, model) from error
     return Table(journal, form, model=model, fresh=fresh)
 
 

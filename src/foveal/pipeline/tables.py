@@ -9,7 +9,15 @@ from foveal.errors import OutputError
 from foveal.pipeline.discover import identity
 from foveal.pipeline.files import RecordFile
 from foveal.pipeline.formats import RowFormat
-from foveal.pipeline.rows import Row
+from foveal.pipeline.rows import OtherColumnsError, Row
+
+
+def other_columns(path: Path, model: str) -> OutputError:
+    """What to say of a table whose columns are those of an assessor with other aspects."""
+    return OutputError(
+        f"{path}: its columns are not those of {model}; "
+        "resume with the model that wrote it, or choose another file or --overwrite"
+    )
 
 
 class Table:
@@ -51,7 +59,7 @@ class Table:
 
     def _read_back(self, model: str) -> None:
         try:
-            self._refuse_foreign()
+            self._refuse_foreign(model)
             for row, end in self._stored():
                 if row.model != model:
                     raise OutputError(
@@ -60,14 +68,18 @@ class Table:
                     )
                 self._done.add(identity(row.source))
                 self._kept = end
+        except OtherColumnsError as error:
+            raise other_columns(self._path, model) from error
         except OSError as error:
             raise OutputError(f"{self._path}: cannot read ({error.strerror})") from error
 
-    def _refuse_foreign(self) -> None:
+    def _refuse_foreign(self, model: str) -> None:
         """Look at the first bytes, so that resuming never cuts a file that something else wrote."""
         with self._path.open("rb") as file:
             start = file.read(len(self._form.opening))
         if not self._form.opening.startswith(start):
+            if start.startswith(self._form.family):
+                raise other_columns(self._path, model)
             raise OutputError(
                 f"{self._path}: not a table of Foveal's results; choose another file or --overwrite"
             )
@@ -83,6 +95,8 @@ class Table:
                     if record != self._form.header:
                         yield self._form.decode(record), end + len(record)
                     end += len(record)
+            except OtherColumnsError:
+                raise
             except ValueError as error:
                 raise OutputError(
                     f"{self._path}: damaged at byte {end} ({error}); mend it or use --overwrite"

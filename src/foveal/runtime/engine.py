@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.artifact.card import Card, ViewSpec
+from foveal.artifact.card import PROMPT_IDS, PROMPT_MASK, Card
 from foveal.errors import CorruptArtifactError, DeviceError
 
-Batch = NDArray[np.uint8]
-"""Views of several images for one input: uint8 (images, side, side, 3)."""
+Batch: TypeAlias = NDArray[np.uint8] | NDArray[np.int64]
+"""Several images for one input: views, uint8 (images, side, side, 3), or prompts, int64 (images, length)."""
 OUTPUTS = ("quality", "spread")
 """What every graph gives: float32 (images,) each; quality on 1-5, spread > 0.
 
-It may also give ``quality_map``, float32 (images, rows, columns): local quality on the same scale.
+It also gives each of its card's aspects, float32 (images,) on 1-5, and may give ``quality_map``, float32
+(images, rows, columns): local quality on the same scale.
 """
 
 
@@ -48,10 +49,11 @@ class Engine(Protocol):
         """Execute the graph.
 
         Args:
-            views: by input name, uint8 (images, side, side, 3), equally many images each.
+            views: by input name, uint8 (images, side, side, 3), equally many images each; where the card
+                has a prompt, ``prompt_ids`` and ``prompt_mask`` too, int64 (images, length).
 
         Returns:
-            By output name, float32, images first; ``quality`` and ``spread`` are (images,).
+            By output name, float32, images first; ``quality``, ``spread`` and aspects are (images,).
 
         Raises:
             ValueError: the views are not what the artifact's card asks for.
@@ -75,36 +77,49 @@ def resolve_threads(threads: int | None) -> int:
     return threads
 
 
+def input_shapes(card: Card) -> dict[str, tuple[int, ...]]:
+    """Shape that one image has in each input of the card's graph."""
+    shapes: dict[str, tuple[int, ...]] = {
+        name: (spec.side, spec.side, 3) for name, spec in card.views.items()
+    }
+    if card.prompt is not None:
+        shapes[PROMPT_IDS] = shapes[PROMPT_MASK] = (card.prompt.length,)
+    return shapes
+
+
 def check_signature(card: Card, inputs: Iterable[str], outputs: Iterable[str]) -> None:
     """Make sure that a graph takes what its card promises and gives what an assessor needs.
 
     Raises:
         CorruptArtifactError: it does not.
     """
-    inputs, outputs = sorted(inputs), sorted(outputs)
-    if inputs != sorted(card.views):
-        raise CorruptArtifactError(
-            f"{card.model}: its graph takes {inputs}, its card says {sorted(card.views)}"
-        )
-    missing = [name for name in OUTPUTS if name not in outputs]
+    inputs, outputs, expected = sorted(inputs), sorted(outputs), sorted(input_shapes(card))
+    if inputs != expected:
+        raise CorruptArtifactError(f"{card.model}: its graph takes {inputs}, its card says {expected}")
+    missing = [name for name in (*OUTPUTS, *sorted(card.aspects)) if name not in outputs]
     if missing:
         raise CorruptArtifactError(f"{card.model}: its graph does not give {missing}, only {outputs}")
 
 
-def count_images(views: Mapping[str, Batch], specs: Mapping[str, ViewSpec]) -> int:
+def count_images(views: Mapping[str, Batch], shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Check a batch against the card and count its images.
 
+    Args:
+        views: what is to be run.
+        shapes: from :func:`input_shapes`.
+
     Raises:
-        ValueError: a view is missing, unknown, of another dtype or shape, or the counts differ.
+        ValueError: a view or prompt is missing, unknown, of another dtype or shape, or the counts differ.
     """
-    if views.keys() != specs.keys():
-        raise ValueError(f"views are {sorted(views)}, expected {sorted(specs)}")
+    if views.keys() != shapes.keys():
+        raise ValueError(f"views are {sorted(views)}, expected {sorted(shapes)}")
     counts = set()
     for name, batch in views.items():
-        side = specs[name].side
-        if batch.dtype != np.uint8 or batch.shape[1:] != (side, side, 3):
+        dtype = "int64" if len(shapes[name]) == 1 else "uint8"
+        if batch.dtype != dtype or batch.shape[1:] != shapes[name]:
+            wanted = ", ".join(map(str, shapes[name]))
             raise ValueError(
-                f"view {name!r} is {batch.dtype} {batch.shape}, expected uint8 (images, {side}, {side}, 3)"
+                f"view {name!r} is {batch.dtype} {batch.shape}, expected {dtype} (images, {wanted})"
             )
         counts.add(len(batch))
     if len(counts) != 1 or 0 in counts:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from foveal.artifact.file import Artifact
 from foveal.errors import ArtifactError, DeviceError, MissingExtraError
-from foveal.runtime.engine import Batch, check_signature, count_images, resolve_threads
+from foveal.runtime.engine import Batch, check_signature, count_images, input_shapes, resolve_threads
 
 _CUDA_BATCH = 32
 _CUDA = "CUDAExecutionProvider"
@@ -39,7 +39,7 @@ class OnnxRuntimeEngine:
         self.device = device
         self.threads = resolve_threads(threads)
         self.best_batch = _CUDA_BATCH if device == "cuda" else 1
-        self._specs = artifact.card.views
+        self._shapes = input_shapes(artifact.card)
         runtime = _import_onnxruntime(device)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -59,7 +59,7 @@ class OnnxRuntimeEngine:
 
     def run(self, views: Mapping[str, Batch]) -> dict[str, NDArray[np.float32]]:
         """Execute the graph; see :meth:`foveal.runtime.engine.Engine.run`."""
-        count = count_images(views, self._specs)
+        count = count_images(views, self._shapes)
         step = count if self.device == "cuda" else 1
         rows = [
             self._session.run(

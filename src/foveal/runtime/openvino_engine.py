@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from foveal.artifact.file import Artifact
 from foveal.errors import ArtifactError, DeviceError
-from foveal.runtime.engine import Batch, check_signature, count_images, resolve_threads
+from foveal.runtime.engine import Batch, check_signature, count_images, input_shapes, resolve_threads
 
 Precision = Literal["f32", "bf16"]
 
@@ -41,7 +41,7 @@ class OpenVINOEngine:
         self, artifact: Artifact, *, threads: int | None = None, precision: Precision = "f32"
     ) -> None:
         self.threads = resolve_threads(threads)
-        self._specs = artifact.card.views
+        self._shapes = input_shapes(artifact.card)
         openvino = import_openvino()
         # The first look into a tensor sets up NumPy inside the binding. Two threads that come there first at
         # the same time wait for each other for ever, each holding what the other needs (GIL and C++ guard).
@@ -52,7 +52,7 @@ class OpenVINOEngine:
             inputs = [port.any_name for port in model.inputs]
             self._outputs = [port.any_name for port in model.outputs]
             check_signature(artifact.card, inputs, self._outputs)
-            model.reshape({name: [1, spec.side, spec.side, 3] for name, spec in self._specs.items()})
+            model.reshape({name: [1, *shape] for name, shape in self._shapes.items()})
             compiled = core.compile_model(model, "CPU", _config(self.threads, precision))
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
@@ -64,7 +64,7 @@ class OpenVINOEngine:
 
     def run(self, views: Mapping[str, Batch]) -> dict[str, NDArray[np.float32]]:
         """Execute the graph; see :meth:`foveal.runtime.engine.Engine.run`."""
-        count = count_images(views, self._specs)
+        count = count_images(views, self._shapes)
         rows = [
             self._run_one({name: batch[i : i + 1] for name, batch in views.items()}) for i in range(count)
         ]
