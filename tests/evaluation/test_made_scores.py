@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import foveal
+from foveal.artifact.file import write_artifact
 from foveal.errors import RatingsError
-from foveal.evaluation.scores import Scores, read_scores, scores_table
+from foveal.evaluation.scores import Scores, judge, read_scores, scores_table
 from foveal.ratings.table import DatasetCard, Ratings
+from prompt_models import make_artifact
 
 
 def table(*names: str, images: tuple[str, ...] = ()) -> Ratings:
@@ -90,3 +95,17 @@ def test_what_is_written_is_read_back_to_the_last_bit(tmp_path: Path) -> None:
     for before, after in zip((quality, low, high), (again.quality, *again.interval), strict=True):
         np.testing.assert_array_equal(before, after)
     assert scores_table(Scores("x", quality), ratings).headings == ("image", "quality", "rated")
+
+
+def test_an_assessor_that_reads_prompts_is_given_those_of_the_ratings(tmp_path: Path) -> None:
+    images = tuple(tmp_path / f"{name}.png" for name in "ab")
+    for image in images:
+        Image.new("RGB", (40, 40), "grey").save(image)
+    model = tmp_path / "prompted.foveal.safetensors"
+    write_artifact(model, make_artifact())
+    rated = Ratings(
+        DatasetCard("mine", 1, 5), images, {"quality": np.array([2.0, 3.0])}, prompts=("red fox", "castle")
+    )
+    assert len(judge(foveal.load(model), rated).quality) == 2
+    with pytest.raises(RatingsError, match="reads prompts, and the ratings have none; name their column"):
+        judge(foveal.load(model), replace(rated, prompts=None))

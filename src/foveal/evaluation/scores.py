@@ -62,8 +62,8 @@ def judge(assessor: Assessor, ratings: Ratings, advance: Callable[[], None] = la
     """
     if assessor.card.prompt is not None and ratings.prompts is None:
         raise RatingsError(
-            f"{ratings.card.name}: {assessor.card.model} reads prompts, and the ratings have none; name their "
-            "column (--column-prompt)"
+            f"{ratings.card.name}: {assessor.card.model} reads prompts, and the ratings have none; name "
+            "their column (--column-prompt)"
         )
     prompts = None if assessor.card.prompt is None else ratings.prompts
     rows: list[tuple[float, float, float]] = []
