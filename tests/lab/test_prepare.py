@@ -125,7 +125,10 @@ def test_absent_images_are_an_error_unless_dropped(tmp_path: Path) -> None:
         (RatingsConfig("scores.csv", low=0, high=float("nan")), "a scale from 0 to nan has no extent"),
         (RatingsConfig("scores.csv", low=1.5, high=5), r"quality outside 1.5 to 5: a.png \(1\)"),
         (RatingsConfig("scores.csv", low=0, high=5, columns=ColumnNames(group="scene")), "scene"),
-        (RatingsConfig(".", dataset="nothing"), "nothing: no set of this name is known, only biq2021"),
+        (
+            RatingsConfig(".", dataset="nothing"),
+            "nothing: no set of this name is known, only agiqa-1k, .*biq2021",
+        ),
     ],
 )
 def test_ratings_that_cannot_be_are_refused(tmp_path: Path, config: RatingsConfig, message: str) -> None:

@@ -22,6 +22,8 @@ Examples:
     metavar="NAME|FOLDER",
     help="The backbone that the model stands on, if not found by the name it was trained with.",
 )
+@click.option("--fine-backbone", metavar="NAME|FOLDER", help="Likewise, of a second stream with its own.")
+@click.option("--text-backbone", metavar="NAME|FOLDER", help="Likewise, of the text encoder.")
 @click.option(
     "--draws",
     type=click.IntRange(min=1, max=20),
@@ -49,6 +51,8 @@ def export(
     artifact: str,
     *,
     backbone: str | None,
+    fine_backbone: str | None,
+    text_backbone: str | None,
     draws: int,
     half: bool,
     images: tuple[str, ...],
@@ -65,7 +69,7 @@ def export(
     from foveal.lab.export_trained import export_model
     from foveal.lab.trained import load_trained
 
-    trained = load_trained(model, backbone=backbone)
+    trained = load_trained(model, backbone=backbone, fine_backbone=fine_backbone, text_backbone=text_backbone)
     try:
         agreement = export_model(
             trained,
@@ -81,4 +85,5 @@ def export(
     click.echo(
         f"{artifact}: {size:.1f} MB; largest difference from the model on {agreement.images} images: "
         f"quality {agreement.quality:.1e}, half width of the interval {agreement.spread:.1e}"
+        + (f", other aspects {agreement.aspects:.1e}" if trained.network.targets[1:] else "")
     )

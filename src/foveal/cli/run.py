@@ -15,7 +15,9 @@ COMMANDS = {
     "train": CommandAt("foveal.cli.train:train", "Train an assessor on people's ratings of images."),
     "export": CommandAt("foveal.cli.export:export", "Make a file that scores without torch."),
     "models": CommandAt("foveal.cli.models:models", "List the assessors that are shipped."),
+    "ratings": CommandAt("foveal.cli.ratings:ratings", "Check copies of known sets, audit ratings."),
     "evaluate": CommandAt("foveal.cli.evaluate:evaluate", "Measure how well an assessor agrees with people."),
+    "benchmark": CommandAt("foveal.cli.benchmark:benchmark", "Compare assessors on rated sets, by a file."),
     "completion": CommandAt(
         "foveal.cli.completion:completion", "Print a script that completes commands in a shell."
     ),

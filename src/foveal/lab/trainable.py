@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,8 +28,11 @@ class TrainableAssessor:
 
     Args:
         backbone: name, folder or Hub id of a pretrained vision transformer.
+        fine_backbone: likewise, of a second stream's own, for models that have two.
+        text_backbone: likewise, of a text encoder, for models that read texts.
         model: what stands on it: ``probe`` trains in seconds on cached features, ``glia`` is the most
-            accurate.
+            accurate; ``mst-clipiqa`` has two streams and may read prompts.
+        targets: score columns of the ratings to learn, quality first.
         options: choices of the model, as in a recipe.
         training: settings of the training, as in a recipe: ``{"epochs": 40, "losses": {"plcc": 1.0}}``.
         split: which images validate, as in a recipe; by default the ratings' own split if they have one,
@@ -53,6 +56,9 @@ class TrainableAssessor:
         backbone: str | os.PathLike[str],
         model: str = "probe",
         *,
+        fine_backbone: str | os.PathLike[str] | None = None,
+        text_backbone: str | os.PathLike[str] | None = None,
+        targets: Sequence[str] = ("quality",),
         options: Mapping[str, Any] | None = None,
         training: Mapping[str, Any] | None = None,
         split: Mapping[str, Any] | None = None,
@@ -68,7 +74,11 @@ class TrainableAssessor:
             "model": {"kind": model, **(options or {})},
             "training": dict(training or {}),
             "card": dict(card or {}),
+            "targets": list(targets),
         }
+        for table, name in (("fine_backbone", fine_backbone), ("text_backbone", text_backbone)):
+            if name is not None:
+                self._tables[table] = {"name": os.fspath(name)}
         self._split = dict(split) if split is not None else None
         self._folder = folder
         self._cache = cache
@@ -105,18 +115,21 @@ class TrainableAssessor:
         self.model_, self.result_ = run.model, run.result
         return self
 
-    def predict(self, images: Iterable[Any], *, draws: int = 1) -> list[Assessment]:
+    def predict(
+        self, images: Iterable[Any], *, draws: int = 1, prompts: Iterable[str | None] | None = None
+    ) -> list[Assessment]:
         """Judge images, with intervals.
 
         Args:
             images: whatever :class:`foveal.assessor.Assessor` takes: paths, bytes, arrays, PIL images.
             draws: sets of fragments whose judgements are averaged.
+            prompts: text that each image was made from, for models that read it.
 
         Raises:
             NotFittedError: before ``fit``.
             ImageError: an image cannot be decoded.
         """
-        return assess(self._fitted(), images, draws=draws)
+        return assess(self._fitted(), images, draws=draws, prompts=prompts)
 
     def export(
         self, path: str | os.PathLike[str], *, draws: int = 1, store_float16: bool = False
