@@ -129,9 +129,9 @@ def test_state_dicts_as_the_authors_write_and_as_they_read_them() -> None:
 
 def test_other_state_dicts_are_refused() -> None:
     a, b = MstAuthors(width=WIDTH), MstAuthors(prompt=True, width=WIDTH)
-    with pytest.raises(ValueError, match="variant A, without prompts: head.W_1.bias is unexpected"):
+    with pytest.raises(ValueError, match=r"variant A, without prompts: head.W_1.bias is unexpected"):
         a.load_authors_state(b.state_dict())
-    with pytest.raises(ValueError, match="variant B, with prompts: head.W_1.bias is missing"):
+    with pytest.raises(ValueError, match=r"variant B, with prompts: head.W_1.bias is missing"):
         b.load_authors_state(a.state_dict())
     with pytest.raises(ValueError, match=r"gff.W_h.weight has shape \(128, 16\), expected \(128, 32\)"):
         a.load_authors_state(MstAuthors(width=WIDTH // 2).state_dict() | {"gff.W_g.weight": torch.ones(3)})

@@ -190,6 +190,36 @@ def test_alpha_0_is_no_prompt_and_where_training_begins() -> None:
     assert torch.equal(head(fused, tokens, mask).quality, head(fused).quality)
 
 
+def _learnt(alpha_rate: float, seed: int = 0) -> tuple[float, float]:
+    """Train on ratings that say how alike image and prompt are: alpha, and PLCC on pairs not seen before."""
+    torch.manual_seed(seed)
+    tokens, mask = _prompts(2500, 5, WIDTH)
+    fused = torch.randn(2500, WIDTH)
+    mean = (tokens * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+    rated = 3 + 2 * functional.cosine_similarity(fused, mean)
+    head = PromptHead(WIDTH, WIDTH, heads=4)
+    others = [parameter for name, parameter in head.named_parameters() if name != "alpha"]
+    optimizer = torch.optim.AdamW([{"params": others}, {"params": [head.alpha], "lr": alpha_rate}], lr=3e-3)
+    for _ in range(300):
+        rows = torch.randint(0, 1500, (64,))
+        loss = (head(fused[rows], tokens[rows], mask[rows]).quality[:, 0] - rated[rows]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.inference_mode():
+        quality = head(fused[1500:], tokens[1500:], mask[1500:]).quality[:, 0]
+    return float(head.alpha.detach()), float(torch.corrcoef(torch.stack([quality, rated[1500:]]))[0, 1])
+
+
+def test_a_rate_of_its_own_switches_the_attention_on() -> None:
+    """At the authors' rate of 5e-6 alpha stays where it begins, and prompts say nothing."""
+    alpha, agreement = _learnt(1e-2)
+    still, none = _learnt(5e-6)
+    assert abs(alpha) > 0.3
+    assert abs(still) < 0.01
+    assert agreement > none + 0.15
+
+
 @torch.inference_mode()
 def test_tokens_as_wide_as_the_image_s_vector_are_attended_to_alike() -> None:
     """Torch keeps the three projections in one weight then."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from foveal.lab.backbones.vision import VisionBackbone
-from foveal.lab.models.base import QualityModel
+from foveal.lab.models.base import Backbones, QualityModel
 from foveal.lab.models.glia import GliaConfig, GliaNet
+from foveal.lab.models.mst_clipiqa import MstClipIqa, MstConfig
 from foveal.lab.models.probe import ProbeConfig, ProbeModel
+from foveal.lab.models.regressor import Regressor, RegressorConfig
+from foveal.lab.models.zero_shot import ClipIqa, ClipIqaConfig
 
 
 @dataclass(frozen=True)
@@ -19,17 +21,22 @@ class ModelKind:
 
     Attributes:
         config: dataclass of its choices.
-        make: from backbone, choices and targets.
+        make: from backbones, choices and targets.
     """
 
     config: type[Any]
-    make: Callable[[VisionBackbone, Any, tuple[str, ...]], QualityModel]
+    make: Callable[[Backbones, Any, tuple[str, ...]], QualityModel]
 
 
 MODELS: Mapping[str, ModelKind] = MappingProxyType(
     {
-        "glia": ModelKind(GliaConfig, GliaNet),
-        "probe": ModelKind(ProbeConfig, ProbeModel),
+        "glia": ModelKind(GliaConfig, lambda on, config, targets: GliaNet(on.vision, config, targets)),
+        "probe": ModelKind(ProbeConfig, lambda on, config, targets: ProbeModel(on.vision, config, targets)),
+        "mst-clipiqa": ModelKind(MstConfig, MstClipIqa),
+        "regressor": ModelKind(
+            RegressorConfig, lambda on, config, targets: Regressor(on.vision, config, targets)
+        ),
+        "clip-iqa": ModelKind(ClipIqaConfig, ClipIqa),
     }
 )
 """Names as they stand in a recipe's ``model.kind``."""
