@@ -64,9 +64,10 @@ class QualityModel(nn.Module):
     Attributes:
         views: what to feed each input with, by name.
         targets: what each column of the judgement is about; the first is ``quality``.
-        needs_prompt: those targets that cannot be judged without the image's prompt. If there are any,
-            batches may hold, beside the views, ``prompt_ids`` int64 (batch, length) and ``prompt_mask`` bool
-            (batch, length), true for tokens of the text. A row whose mask is false throughout has no prompt.
+        needs_prompt: those targets that cannot be judged without the image's prompt. Where :attr:`text` is
+            not None, batches may hold, beside the views, ``prompt_ids`` int64 (batch, length) and
+            ``prompt_mask`` bool (batch, length), true for tokens of the text. A row whose mask is false
+            throughout has no prompt.
     """
 
     views: Mapping[str, ViewSpec]
