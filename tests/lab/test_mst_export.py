@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import runpy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,12 +20,6 @@ from foveal.lab.export import to_onnx
 from foveal.lab.models.base import PROMPT_TOKENS, Backbones, QualityModel
 from foveal.lab.models.mst_clipiqa import MstClipIqa, MstConfig
 from foveal.lab.models.registry import MODELS
-
-# Tiny random models of every family, made by the tests of the backbones: 32 x 32 pixels, patches of 8, three
-# blocks of width 32, a space of 24 features shared with text, at most 12 tokens a text.
-tiny_backbone = runpy.run_path(str(Path(__file__).parents[1] / "lab_backbones" / "conftest.py"))[
-    "tiny_backbone"
-]
 
 LENGTH = 12
 Make = Callable[..., QualityModel]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,6 @@ from foveal.lab.backbones.tuning import TuningMode, apply_tuning
 from foveal.lab.models.base import PROMPT_TOKENS, Backbones, summarise_parameters
 from foveal.lab.models.mst_clipiqa import MstClipIqa, MstConfig, MstHead
 from foveal.lab.models.registry import MODELS
-
-# Tiny random models of every family, made by the tests of the backbones: 32 x 32 pixels, patches of 8, three
-# blocks of width 32, a space of 24 features shared with text, at most 12 tokens a text.
-tiny_backbone = runpy.run_path(str(Path(__file__).parents[1] / "lab_backbones" / "conftest.py"))[
-    "tiny_backbone"
-]
 
 SHARED, WIDTH = 24, 32
 PROMPTS = ["a blurry cat", "", "a dog in the snow", "a cat and a dog and a cat and a dog in the snow"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +15,6 @@ from foveal.lab.models.base import Backbones
 from foveal.lab.models.registry import MODELS
 from foveal.lab.models.regressor import Regressor, RegressorConfig, RegressorHead, find_pooling
 from foveal.strict import build
-
-# Tiny random models of every family, made by the tests of the backbones: 32 x 32 pixels, patches of 8, three
-# blocks of width 32, a space of 24 features shared with text.
-tiny_backbone = runpy.run_path(str(Path(__file__).parents[1] / "lab_backbones" / "conftest.py"))[
-    "tiny_backbone"
-]
 
 
 @pytest.fixture

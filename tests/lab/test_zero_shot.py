@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-import runpy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +19,6 @@ from foveal.lab.models.base import Backbones
 from foveal.lab.models.registry import MODELS
 from foveal.lab.models.zero_shot import ANTONYMS, ClipIqa, ClipIqaConfig, clip_iqa
 from foveal.strict import build
-
-# Tiny random models of every family, made by the tests of the backbones: 32 x 32 pixels, patches of 8.
-tiny_backbone = runpy.run_path(str(Path(__file__).parents[1] / "lab_backbones" / "conftest.py"))[
-    "tiny_backbone"
-]
 
 PAIRS = {"quality": ["a cat", "a blurry dog"], "snow": ["a dog in the snow", "a cat"]}
 
