@@ -12,7 +12,6 @@ from typing import Any, Self, TypeVar
 
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from foveal.artifact.card import Calibration
 from foveal.errors import FovealError
 from foveal.lab.backbones import TextBackbone, VisionBackbone, load_backbone, load_text_backbone
 from foveal.lab.backbones.base import Backbone
+from foveal.lab.backbones.source import remove_damaged
 from foveal.lab.backbones.tuning import TuningMode, apply_tuning
 from foveal.lab.models.base import Backbones, Judgement, QualityModel
 from foveal.lab.models.registry import MODELS
@@ -32,6 +32,7 @@ SHIPPED = Path(__file__).parent / "weights"
 """Folder of the models that come with Foveal."""
 _FORMAT = 1
 _Encoder = TypeVar("_Encoder", bound=Backbone)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -171,7 +172,11 @@ class TrainedModel(nn.Module, PyTorchModelHubMixin):
         def find(name: str) -> Path:
             return Path(place) / name if Path(place).is_dir() else _fetch(place, name, hub)
 
-        record = read_record(find(CONFIG))
+        config = find(CONFIG)
+        if _COMMIT.fullmatch(config.parent.name):
+            # Both files of one commit, whatever is pushed in between.
+            hub["revision"] = config.parent.name
+        record = read_record(config)
         network = _network(record, _backbones(record.references, backbone, fine_backbone, text_backbone))
         path = find(WEIGHTS)
         state = _read_weights(path)
@@ -191,12 +196,18 @@ def _fetch(place: str, name: str, hub: Mapping[str, Any]) -> Path:
     if not _HUB_ID.fullmatch(place) or Path(place).parent.is_dir():
         raise TrainedModelError(f"{place}: no such folder; give that of a trained model, or a Hub id")
     try:
-        return Path(hf_hub_download(place, name, **hub))
-    except (OSError, ValueError, HfHubHTTPError) as error:
+        path = Path(hf_hub_download(place, name, **hub))
+    except Exception as error:  # of the client, of the HTTP library below it, of the system
         raise TrainedModelError(
             f"{place}: no such folder, and {name} cannot be had from the Hub ({error}); check the spelling "
             "and the network"
         ) from error
+    if remove_damaged([path.resolve()]):
+        raise TrainedModelError(
+            f"{place}: {name} came damaged: the SHA-256 is not the one that the Hub states; what came has "
+            "been deleted, try again"
+        )
+    return path
 
 
 def load_trained(

@@ -99,6 +99,32 @@ class TextBackbone(Backbone):
             encoded["input_ids"].to(self.device), encoded["attention_mask"].to(self.device).bool()
         )
 
+    def tokenizer_json(self) -> bytes:
+        """The tokenizer as the ``tokenizers`` library reads it: every text cut and padded to ``max_length``.
+
+        It gives the ids and masks of :meth:`tokenise`, but for padding that nothing attends to.
+
+        Raises:
+            MissingPartError: the folder holds a tokenizer that is not of this library.
+        """
+        from tokenizers import Tokenizer, normalizers
+
+        own = getattr(self._tokenizer, "backend_tokenizer", None)
+        if own is None:
+            raise MissingPartError(f"{self.card.name}: its tokenizer is not of the tokenizers library")
+        copy = Tokenizer.from_str(own.to_str())
+        if self._family.sigmoid:
+            lower = normalizers.Lowercase()
+            copy.normalizer = normalizers.Sequence([lower, *([copy.normalizer] if copy.normalizer else [])])
+        copy.enable_truncation(self.max_length)
+        copy.enable_padding(
+            length=self.max_length,
+            pad_id=self._tokenizer.pad_token_id,
+            pad_token=self._tokenizer.pad_token,
+            direction=self._tokenizer.padding_side,
+        )
+        return str(copy.to_str()).encode()
+
     def encode(self, texts: str | Sequence[str] | TextBatch) -> TextFeatures:
         """Encode texts, as strings or as they come from :meth:`tokenise`."""
         batch = texts if isinstance(texts, TextBatch) else self.tokenise(texts)
