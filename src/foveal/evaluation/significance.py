@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from foveal.evaluation.bootstrap import Counts, bca_probabilities, drawn_counts
 from foveal.evaluation.pairs import Floats, checked_pairs
 
 Statistic = Literal["srcc", "plcc"] | Callable[[Floats, Floats], float]
@@ -23,7 +23,6 @@ Statistic = Literal["srcc", "plcc"] | Callable[[Floats, Floats], float]
 _CELLS = 1 << 19
 """Resamples times images handled at once: 4 MB an array, which stays in cache."""
 _ROUNDING = 1e-12
-_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ def bootstrap_interval(
     probabilities = (tail, 1 - tail)
     if method == "bca":
         left_out = np.concatenate([evaluate(counts) for counts in _leave_one_out(len(rated))])
-        probabilities = _bca_probabilities(value, draws, _defined(left_out), tail)
+        probabilities = bca_probabilities(value, draws, _defined(left_out), tail)
     low, high = np.quantile(draws, probabilities)
     return Estimate(value, float(low), float(high), level)
 
@@ -159,7 +158,6 @@ def compare(
     return Comparison(difference, float(low), float(high), level, p_value)
 
 
-Counts = NDArray[np.int64]
 Evaluator = Callable[[Counts], Floats]
 """Counts [b, n] of each image in b resamples -> the figure of each, NaN where it is undefined."""
 
@@ -216,12 +214,7 @@ def _weighted_correlation(counts: Counts, x: Floats, y: Floats) -> Floats:
 
 
 def _resample(n: int, resamples: int, seed: int) -> Iterator[Counts]:
-    generator = np.random.Generator(np.random.PCG64(seed))
-    rows = max(1, _CELLS // n)
-    for start in range(0, resamples, rows):
-        b = min(rows, resamples - start)
-        drawn = generator.integers(0, n, (b, n)) + np.arange(b)[:, None] * n
-        yield np.bincount(drawn.ravel(), minlength=b * n).reshape(b, n)
+    return drawn_counts(n, resamples, seed, max(1, _CELLS // n))
 
 
 def _leave_one_out(n: int) -> Iterator[Counts]:
@@ -231,20 +224,6 @@ def _leave_one_out(n: int) -> Iterator[Counts]:
         counts = np.ones((len(left_out), n), np.int64)
         counts[np.arange(len(left_out)), left_out] = 0
         yield counts
-
-
-def _bca_probabilities(value: float, draws: Floats, left_out: Floats, tail: float) -> tuple[float, float]:
-    below = float(np.mean(draws < value) + 0.5 * np.mean(draws == value))
-    bias = _NORMAL.inv_cdf(min(max(below, 0.5 / len(draws)), 1 - 0.5 / len(draws)))
-    deviations = left_out.mean() - left_out
-    spread = float(np.sum(deviations**2))
-    acceleration = float(np.sum(deviations**3)) / (6 * spread**1.5) if spread > 0 else 0.0
-
-    def adjusted(probability: float) -> float:
-        z = bias + _NORMAL.inv_cdf(probability)
-        return _NORMAL.cdf(bias + z / (1 - acceleration * z))
-
-    return adjusted(tail), adjusted(1 - tail)
 
 
 def _defined(draws: Floats) -> Floats:

@@ -8,19 +8,18 @@ resamples. With one part and without groups this is the usual bootstrap of image
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foveal.evaluation.benchmark.weighted import FIGURES, agreement
+from foveal.evaluation.bootstrap import bca_probabilities, drawn_counts
 from foveal.evaluation.pairs import Floats
 
 _CELLS = 1 << 19
 """Resamples times images handled at once: 4 MB an array, which stays in cache."""
-_NORMAL = NormalDist()
 Rows = NDArray[np.int64]
 
 
@@ -84,7 +83,10 @@ def draw(parts: Sequence[ScoredPart], groups: Sequence[str], *, resamples: int, 
         values.append(figures.values)
         inside = group_of[part.rows]
         drawn += np.concatenate(
-            [figures.resampled(counts[:, inside]) for counts in _counts(len(labels), resamples, seed, rows)]
+            [
+                figures.resampled(counts[:, inside].astype(np.float64))
+                for counts in drawn_counts(len(labels), resamples, seed, rows)
+            ]
         )
         # Without a group that the part has nothing of, its figures stay as they are.
         without = np.tile(figures.values, (len(labels), 1))
@@ -115,25 +117,5 @@ def bca(value: float, draws: Floats, left_out: Floats, coverage: float) -> tuple
     draws, left_out = draws[np.isfinite(draws)], left_out[np.isfinite(left_out)]
     if not np.isfinite(value) or not len(left_out) or 2 * len(draws) < count:
         return np.nan, np.nan
-    below = float(np.mean(draws < value) + 0.5 * np.mean(draws == value))
-    bias = _NORMAL.inv_cdf(min(max(below, 0.5 / len(draws)), 1 - 0.5 / len(draws)))
-    deviations = left_out.mean() - left_out
-    spread = float(np.sum(deviations**2))
-    acceleration = float(np.sum(deviations**3)) / (6 * spread**1.5) if spread > 0 else 0.0
-
-    def adjusted(probability: float) -> float:
-        z = bias + _NORMAL.inv_cdf(probability)
-        return _NORMAL.cdf(bias + z / (1 - acceleration * z))
-
-    tail = (1 - coverage) / 2
-    low, high = np.quantile(draws, (adjusted(tail), adjusted(1 - tail)))
+    low, high = np.quantile(draws, bca_probabilities(value, draws, left_out, (1 - coverage) / 2))
     return float(low), float(high)
-
-
-def _counts(groups: int, resamples: int, seed: int, rows: int) -> Iterator[Floats]:
-    """How often each group is drawn, as float64 [b, groups], ``rows`` resamples at a time."""
-    generator = np.random.Generator(np.random.PCG64(seed))
-    for start in range(0, resamples, rows):
-        b = min(rows, resamples - start)
-        drawn = generator.integers(0, groups, (b, groups)) + np.arange(b)[:, None] * groups
-        yield np.bincount(drawn.ravel(), minlength=b * groups).reshape(b, groups).astype(np.float64)
