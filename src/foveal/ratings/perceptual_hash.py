@@ -38,6 +38,9 @@ MOST_BITS = 20
 """Hashes that differ in more bits are taken to be of different pictures."""
 CORRELATION = 0.6
 """Pictures whose details correlate by so much or more are near copies, -1 to 1."""
+MIRRORED_CORRELATION = 0.9
+"""The same for mirror images. Only one and the same picture is ever mirrored, never the next of a series; and
+round things look much like the mirror image of other round things."""
 LEAST_DETAIL = 1.0
 """Grey levels of 255, root mean square, by which a picture must depart from its blurred self."""
 
@@ -139,7 +142,8 @@ def find_near_copies(
         thumbnails: of n pictures, uint8 (n, SIDE, SIDE). Those without detail are in no pair.
         others: of m pictures to compare those with, uint8 (m, SIDE, SIDE); by default the n are compared
             with each other.
-        correlation: least correlation of the details of near copies, above 0.
+        correlation: least correlation of the details of near copies, above 0; of mirror images at least
+            :data:`MIRRORED_CORRELATION`.
         most_bits: in how many of their :data:`BITS` bits hashes may differ. A higher number finds worse
             copies and takes longer: 20 gives one in 300 pairs of unrelated photographs a second look.
 
@@ -442,8 +446,8 @@ def _correlation(first: Floats, second: Floats, inside: Floats | None = None) ->
 
 def _best(found: _Candidates, measured: Floats, least: float) -> NearCopies:
     """Pairs that correlate enough, each once: plain or mirrored, whichever correlates more."""
+    enough = measured >= np.where(found.mirrored, max(least, MIRRORED_CORRELATION), least)
+    found, measured = found.take(enough), measured[enough]
     order = np.lexsort((-measured, found.second, found.first))
-    found, measured = found.take(order), measured[order]
-    chosen = np.flatnonzero(_news(found.first, found.second) & (measured >= least))
-    found = found.take(chosen)
-    return NearCopies(found.first, found.second, measured[chosen], found.mirrored)
+    order = order[_news(found.first[order], found.second[order])]
+    return NearCopies(found.first[order], found.second[order], measured[order], found.mirrored[order])

@@ -14,6 +14,8 @@ from foveal.evaluation.benchmark.weighted import FIGURES
 from foveal.evaluation.protocol import FIGURES as HEADINGS
 from foveal.evaluation.tables import Cell, Table
 
+_LEAST_P = 0.0001
+
 COMPARED = ("srcc", "plcc")
 """Figures whose differences are shown; results.csv has all."""
 
@@ -117,4 +119,6 @@ def _compared(name: str, part: str, outcome: Outcome) -> Table:
 
 
 def _p(value: float) -> str:
-    return NONE if math.isnan(value) else f"{value:.4f}"
+    if math.isnan(value):
+        return NONE
+    return f"{value:.4f}" if value >= _LEAST_P else f"<{_LEAST_P}"
