@@ -128,18 +128,9 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
     if not sys.stderr.isatty():
         yield lambda what, done, total: None
         return
-    from rich import progress as rich_progress
-    from rich.console import Console
+    from foveal.cli.progress import make_bar
 
-    bar = rich_progress.Progress(
-        rich_progress.TextColumn("{task.description}"),
-        rich_progress.BarColumn(),
-        rich_progress.MofNCompleteColumn(),
-        rich_progress.TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=False,
-    )
+    bar = make_bar()
     with bar:
         task = bar.add_task("")
         before = ("", 0)

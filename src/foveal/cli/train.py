@@ -162,17 +162,10 @@ def _progress() -> Iterator[Callable[[str, int, int, str], None]]:
         yield lambda name, step, steps, what: None
         return
     from rich import progress as rich_progress
-    from rich.console import Console
 
-    bar = rich_progress.Progress(
-        rich_progress.TextColumn("{task.description}"),
-        rich_progress.BarColumn(),
-        rich_progress.MofNCompleteColumn(),
-        rich_progress.TimeRemainingColumn(),
-        rich_progress.TextColumn("{task.fields[what]}"),
-        console=Console(stderr=True),
-        redirect_stdout=False,
-    )
+    from foveal.cli.progress import make_bar
+
+    bar = make_bar(rich_progress.TextColumn("{task.fields[what]}"), transient=False)
     tasks: dict[str, rich_progress.TaskID] = {}
 
     def tell(name: str, step: int, steps: int, what: str) -> None:
