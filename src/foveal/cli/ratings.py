@@ -24,7 +24,7 @@ Examples:
 COMMANDS = {
     "list": CommandAt("foveal.cli.ratings:list_sets", "List the sets of rated images whose layout is known."),
     "check": CommandAt("foveal.cli.ratings:check", "Tell whether a copy of a known set is complete."),
-    "audit": CommandAt("foveal.cli.ratings_audit:audit", "Look for what is odd in a table of ratings."),
+    "audit": CommandAt("foveal.cli.ratings_audit:audit", "Find what the parts of a split have in common."),
 }
 
 

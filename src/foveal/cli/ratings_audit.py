@@ -105,6 +105,7 @@ def audit(
 
     Exit code: 0 whatever is found, 2 if the command could not run, 130 after Ctrl-C.
     """
+    from foveal.cli.text import one_line
     from foveal.evaluation.folder import refuse_existing, write_folder
     from foveal.ratings.audit import audit as audit_ratings
     from foveal.ratings.audit import read_fingerprints
@@ -121,7 +122,8 @@ def audit(
     with _progress(len(ratings)) as advance:
         prints = read_fingerprints(ratings.images, threads=threads, cache=cache, advance=advance)
     report = audit_ratings(ratings, prints, within=within, correlation=correlation or CORRELATION)
-    click.echo(report.to_text(), nl=False)
+    for line in report.to_text().splitlines():
+        click.echo(one_line(line))
     if out is not None:
         write_folder(out, report.files())
 
@@ -178,5 +180,8 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
     if not sys.stderr.isatty():
         yield lambda: None
         return
-    with click.progressbar(length=total, label="looking at images", show_pos=True, file=sys.stderr) as bar:
-        yield lambda: bar.update(1)
+    from foveal.cli.progress import make_bar
+
+    with make_bar() as bar:
+        task = bar.add_task("looking at images", total=total)
+        yield lambda: bar.advance(task)

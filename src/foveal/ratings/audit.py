@@ -96,7 +96,7 @@ class AuditReport:
         sizes: number of images in each part, those in no part under the empty string.
         compared: the pairs of parts that were compared; a part with itself where it was looked into.
         kinds: what was looked for. Groups and prompts only if the table has them.
-        findings: sorted by kind, parts, measure (largest first) and names.
+        findings: sorted by kind, parts (leaks before what is inside a part), measure (largest first), names.
         unreadable: why images could not be compared by their looks, by name.
         plain: names of images with too little detail to be compared by their looks.
     """
@@ -156,8 +156,8 @@ class AuditReport:
     def files(self) -> dict[str, str]:
         """Everything to keep, by file name.
 
-        audit.md, summary.csv, findings.csv, and for each part with leaks leave-out-PART.csv: images, with
-        the finding of largest measure of each, for ``foveal evaluate --leave-out``.
+        audit.md, summary.csv, findings.csv, and for each part with leaks leave-out-PART.csv: its
+        :meth:`leave_out` with the first finding of each image, for ``foveal evaluate --leave-out``.
         """
         lists = {
             f"leave-out-{part}.csv": self._leave_out_table(part).to_csv()
@@ -175,10 +175,10 @@ class AuditReport:
         return (f for f in self.findings if f.part_b == part != f.part_a)
 
     def _leave_out_table(self, part: str) -> Table:
-        worst: dict[str, Finding] = {}
+        first: dict[str, Finding] = {}
         for finding in self._leaks(part):
-            worst.setdefault(finding.image_b, finding)
-        rows = tuple((f.image_b, f.kind, f.part_a, f.image_a, f.measure) for _, f in sorted(worst.items()))
+            first.setdefault(finding.image_b, finding)
+        rows = tuple((f.image_b, f.kind, f.part_a, f.image_a, f.measure) for _, f in sorted(first.items()))
         return Table(("image", "kind", "part", "like", "measure"), rows)
 
     def _title(self) -> str:
@@ -202,13 +202,13 @@ class AuditReport:
     def _notes(self) -> Iterator[str]:
         for part in PARTS:
             if names := self.leave_out(part):
-                yield f"{len(names):,} images of part {part} share something with an earlier part."
+                yield f"Images of part {part} that share something with an earlier part: {len(names):,}."
         for kind in (GROUP, PROMPT):
             if kind not in self.kinds:
                 yield f"The table tells no {kind}s."
         idle = self.sizes.get("", 0)
         if idle and ("", "") not in self.compared:
-            yield f"{idle:,} images are in no part and were not compared."
+            yield f"Images in no part, not compared: {idle:,}."
         if self.unreadable:
             reasons = [f"{name}: {reason}" for name, reason in self.unreadable.items()]
             yield f"Cannot be read, so not compared by looks: {listing(reasons, 'image')}."
@@ -239,7 +239,7 @@ def read_fingerprints(
 
     Raises:
         RatingsError: the cache is not one, or of another version.
-        OutputError: the cache cannot be written.
+        OutputError: the cache cannot be written; at once if there is no folder for it.
         DeviceError: ``threads`` is below 1.
         MissingExtraError: a HEIC file, and pillow-heif is not installed.
     """
@@ -392,8 +392,10 @@ def _read_cache(path: Path) -> dict[bytes, Thumbnails]:
                 stored[name] for name in ("foveal_thumbnails", "contents", "thumbnails")
             )
     except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise OutputError(f"{path}: there is no folder for this cache; make it first") from None
         return {}
-    except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except (EOFError, KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise RatingsError(foreign) from error
     if version.tolist() != [_VERSION] or thumbnails.shape != (len(contents), SIDE, SIDE):
         raise RatingsError(foreign)
@@ -452,7 +454,8 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 def _place(finding: Finding) -> tuple[object, ...]:
     parts = PARTS.index(finding.part_a), PARTS.index(finding.part_b)
-    return KINDS.index(finding.kind), *parts, -finding.measure, finding.image_a, finding.image_b
+    inside = finding.part_a == finding.part_b
+    return KINDS.index(finding.kind), inside, *parts, -finding.measure, finding.image_a, finding.image_b
 
 
 def _called(part: str) -> str:

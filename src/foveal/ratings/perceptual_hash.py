@@ -7,15 +7,17 @@ other by the shift, stretch, gain and offset that fit best (Lucas and Kanade 198
 Baker, Gross and Matthews 2003), and their details are correlated where they overlap.
 
 It finds copies that were recompressed, resized, stretched, mirrored, made brighter or darker, blurred, noisy,
-or cropped by up to a sixth of a side; and shots of one series, as far as camera and subject kept still. It
-does not find copies that are turned by more than a few degrees, cropped to a detail, framed or heavily
-retouched, nor another view of the same scene. Colour does not count. Pictures almost without detail (a blank
-wall, a black frame) are not compared, as they would all look alike: see :func:`has_detail`.
+thinly framed, or cropped by up to a fifth of a side; and shots of one series, as far as camera and subject
+kept still. It does not find copies that are turned by more than a few degrees, upside down, cropped to a
+detail, or partly covered, nor another view of the same scene. Colour does not count. Unlike things of one
+outline, such as two full plates, may pass for copies. Pictures almost without detail (a blank wall, a black
+frame) are not compared, as they would all look alike: see :func:`has_detail`.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -126,6 +128,19 @@ def has_detail(thumbnails: Thumbnails) -> NDArray[np.bool_]:
     return found
 
 
+def perceptual_hashes(thumbnails: Thumbnails) -> NDArray[np.bool_]:
+    """The hashes of whole pictures: the signs of their lowest DCT-II coefficients.
+
+    Args:
+        thumbnails: uint8 (n, SIDE, SIDE).
+
+    Returns:
+        bool (n, BITS), True for positive, by vertical, then horizontal frequency. Unrelated photographs
+        differ in about half of the bits.
+    """
+    return np.asarray(_hashes(thumbnails, _PARTS[:1])[0] > 0)
+
+
 def find_near_copies(
     thumbnails: Thumbnails,
     others: Thumbnails | None = None,
@@ -157,8 +172,8 @@ def find_near_copies(
     rows = np.flatnonzero(has_detail(thumbnails))
     columns = rows if others is None else np.flatnonzero(has_detail(others))
     others_or_same = thumbnails if others is None else others
-    hashes = _hashes(thumbnails[rows])
-    other_hashes = hashes if others is None else _hashes(others_or_same[columns])
+    hashes = _hashes(thumbnails[rows], _PARTS)
+    other_hashes = hashes if others is None else _hashes(others_or_same[columns], _PARTS)
     found = _agreeing(hashes, other_hashes, most_bits, same=others is None)
     found = found._replace(first=rows[found.first], second=columns[found.second])
     measured = np.empty(len(found.first), np.float32)
@@ -220,11 +235,11 @@ def _cosines(low: float, high: float) -> Floats:
     return np.asarray(basis, np.float32)
 
 
-def _hashes(thumbnails: Thumbnails) -> NDArray[np.int8]:
-    """Hashes of all windows: -1 or 1, (windows, n, BITS)."""
-    bases = [_cosines(*part) for part in _PARTS]
+def _hashes(thumbnails: Thumbnails, parts: Sequence[tuple[float, float]]) -> NDArray[np.int8]:
+    """Hashes of all windows of these parts of a side: -1 or 1, (windows, n, BITS)."""
+    bases = [_cosines(*part) for part in parts]
     down, across = _frequencies()
-    hashes = np.empty((len(_PARTS) ** 2, len(thumbnails), BITS), np.int8)
+    hashes = np.empty((len(bases) ** 2, len(thumbnails), BITS), np.int8)
     for start in range(0, len(thumbnails), _BLOCK):
         block = thumbnails[start : start + _BLOCK].astype(np.float32)
         for number, (vertical, horizontal) in enumerate(itertools.product(bases, repeat=2)):
@@ -239,7 +254,7 @@ def _agreeing(
     """Pairs whose hashes differ in few enough bits in some match of windows, plain or mirrored."""
     _, across = _frequencies()
     in_mirror = np.where(across % 2, -1, 1).astype(np.float32)  # waves that a mirror turns over
-    hits: list[tuple[Indices, ...]] = []
+    hits: list[tuple[Indices, ...]] = [(np.empty(0, np.int64),) * 4]
     for mirrored, (number, (ours, theirs)) in itertools.product((False, True), enumerate(_MATCHES)):
         down, right = theirs
         window = down * len(_PARTS) + (_OPPOSITE[right] if mirrored else right)
