@@ -30,8 +30,8 @@ _SPECIAL = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_t
 def train_clip(folder: Path, scenes: Sequence[Scene], seed: int = 0, steps: int = STEPS) -> None:
     """Train image and text encoder on scenes alone, and save them as ``transformers`` does.
 
-    A batch holds one picture of every scene: each prompt is the right one for one of them, and wrong by one
-    word only for others.
+    A batch holds a picture of each of many scenes: a prompt is the right one for one of them, and wrong by
+    one word only for others.
 
     Args:
         folder: where to.
@@ -42,8 +42,6 @@ def train_clip(folder: Path, scenes: Sequence[Scene], seed: int = 0, steps: int 
     generator = np.random.default_rng(seed)
     torch.manual_seed(seed)
     tokenizer, model = make_tokenizer(), _make_model()
-    # As transformers starts them, places differ by a hundredth: words for them would be learnt late.
-    torch.nn.init.normal_(model.vision_model.embeddings.position_embedding.weight, std=_PLACES)
     pictures = torch.from_numpy(np.stack([_pictures(scene, generator) for scene in scenes]))
     texts = tokenizer([scene.prompt for scene in scenes], padding=True, return_tensors="pt")
     optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE, betas=(0.9, 0.98), weight_decay=0.02)
@@ -113,8 +111,8 @@ def _make_model() -> Any:
     }
     vision = {**tower, "image_size": SIDE, "patch_size": PATCH}
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH))
-    # Positions that are as small as CLIP's at the beginning take as long to be told apart as all the rest.
-    torch.nn.init.normal_(model.vision_model.embeddings.position_embedding.weight, std=0.5)
+    # As transformers starts them, places differ by a hundredth: words for them would be learnt late.
+    torch.nn.init.normal_(model.vision_model.embeddings.position_embedding.weight, std=_PLACES)
     return model
 
 

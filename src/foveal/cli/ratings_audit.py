@@ -62,7 +62,8 @@ class Table:
     "--correlation",
     type=click.FloatRange(0, 1, min_open=True),
     metavar="X",
-    help="Near copies are images whose details correlate at least so much; by default 0.6.",
+    help="Near copies are images whose details correlate at least so much; by default 0.6. Mirror images "
+    "need 0.9 in any case.",
 )
 @click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="Images at once; by default one for each CPU."
