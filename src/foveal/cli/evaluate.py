@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from foveal.cli.rated_table import RatedTable, described, read_table, table_options
 
 if TYPE_CHECKING:
     from foveal.assessor import Assessor
@@ -24,20 +26,6 @@ Examples:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """What the ratings are and what they mean; see the options of the same names."""
-
-    path: str
-    dataset: str | None
-    images: str | None
-    drop_missing: bool
-    low: float | None
-    high: float | None
-    lower_is_better: bool
-    columns: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Wanted:
     """What is to be said of them; see the options of the same names."""
 
@@ -50,7 +38,7 @@ class Wanted:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("path", metavar="RATINGS", type=click.Path())
+@table_options
 @click.option(
     "--model",
     "models",
@@ -67,20 +55,6 @@ class Wanted:
     help="A table of ready scores, such as 'foveal score --out' writes: columns image (or source) and "
     "quality; repeatable.",
 )
-@click.option("--dataset", metavar="NAME", help="RATINGS is the folder of a known set, such as biq2021.")
-@click.option("--images", metavar="DIR", type=click.Path(), help="Where the images lie.")
-@click.option("--drop-missing", is_flag=True, help="Leave out rated images that are not on disk.")
-@click.option("--low", type=float, metavar="X", help="Lower end of the scale that people rated on.")
-@click.option("--high", type=float, metavar="X", help="Upper end of that scale.")
-@click.option("--lower-is-better", is_flag=True, help="The ratings are differences to a reference (DMOS).")
-@click.option(
-    "--column-image", metavar="HEADING", help="Column of the images; by default image, in a folder file_name."
-)
-@click.option("--column-score", metavar="HEADING", help="Column of people's mean score; by default mos.")
-@click.option("--column-group", metavar="HEADING", help="Column of what a split must not separate.")
-@click.option("--column-subset", metavar="HEADING", help="Column of subsets to report one by one.")
-@click.option("--column-split", metavar="HEADING", help="Column that holds train, validation or test.")
-@click.option("--column-prompt", metavar="HEADING", help="Column of the text that an image was made from.")
 @click.option(
     "--part",
     type=click.Choice(["test", "validation", "train", "all"]),
@@ -121,22 +95,15 @@ class Wanted:
 )
 def evaluate(
     *,
-    path: str,
     models: tuple[str, ...],
     tables: tuple[str, ...],
-    dataset: str | None,
-    images: str | None,
-    drop_missing: bool,
-    low: float | None,
-    high: float | None,
-    lower_is_better: bool,
     part: str | None,
     leave_out: str | None,
     near_above: float,
     splits: int | None,
     seed: int,
     out: str | None,
-    **columns: str | None,
+    **ratings: Any,
 ) -> None:
     """Measure how well an assessor agrees with people.
 
@@ -149,11 +116,12 @@ def evaluate(
 
     Exit code: 0, 2 if the command could not run, 130 after Ctrl-C.
     """
-    named = {
-        name.removeprefix("column_"): heading for name, heading in columns.items() if heading is not None
-    }
-    table = Table(path, dataset, images, drop_missing, low, high, lower_is_better, named)
-    _check(table)
+    table = described(ratings)
+    if table.dataset is None and (table.low is None or table.high is None):
+        raise click.UsageError(
+            "state what the ratings mean: --low and --high, the ends of their scale (and --lower-is-better), "
+            "or --dataset for a known set; range and direction cannot be guessed from the numbers"
+        )
     study = _study(table, models, tables, Wanted(part, leave_out, near_above, splits, seed, out))
     click.echo(study.to_text(), nl=False)
     if out is not None:
@@ -162,20 +130,7 @@ def evaluate(
         write_folder(out, study.files())
 
 
-def _check(table: Table) -> None:
-    stated = table.low is not None or table.high is not None or table.lower_is_better
-    if table.dataset is not None and (stated or table.columns):
-        raise click.UsageError(
-            f"scale and columns of {table.dataset} are known; leave --low, --column-... out"
-        )
-    if table.dataset is None and (table.low is None or table.high is None):
-        raise click.UsageError(
-            "state what the ratings mean: --low and --high, the ends of their scale (and --lower-is-better), "
-            "or --dataset for a known set; range and direction cannot be guessed from the numbers"
-        )
-
-
-def _study(table: Table, models: Sequence[str], tables: Sequence[str], wanted: Wanted) -> Study:
+def _study(table: RatedTable, models: Sequence[str], tables: Sequence[str], wanted: Wanted) -> Study:
     """Refuse what can be refused, then score, then evaluate."""
     from foveal.errors import RatingsError
     from foveal.evaluation.folder import refuse_existing
@@ -186,7 +141,7 @@ def _study(table: Table, models: Sequence[str], tables: Sequence[str], wanted: W
     require_extras(plots=wanted.out is not None)
     if wanted.out is not None:
         refuse_existing(wanted.out)
-    whole = _read(table)
+    whole = read_table(table, table.low, table.high)
     chosen, title = _choose(whole, wanted.part, table.drop_missing)
     leave_out = _leave_out(whole, chosen, wanted, table.drop_missing)
     check_parts(chosen, leave_out)
@@ -197,37 +152,6 @@ def _study(table: Table, models: Sequence[str], tables: Sequence[str], wanted: W
         )
     except ValueError as error:
         raise RatingsError(str(error)) from error
-
-
-def _read(table: Table) -> Ratings:
-    from pathlib import Path
-
-    from foveal.cli.text import one_line
-    from foveal.ratings.own_table import Columns
-    from foveal.ratings.sources import read_ratings
-    from foveal.ratings.table import DatasetCard
-
-    card = columns = None
-    if table.low is not None and table.high is not None:
-        name = one_line(Path(table.path).resolve().stem)
-        card = DatasetCard(name, table.low, table.high, not table.lower_is_better)
-        heading = table.columns.get
-        columns = Columns(
-            image=heading("image"),
-            scores={"quality": heading("score", "mos")},
-            group=heading("group"),
-            prompt=heading("prompt"),
-            subset=heading("subset"),
-            split=heading("split"),
-        )
-    return read_ratings(
-        table.path,
-        dataset=table.dataset,
-        images=table.images,
-        card=card,
-        columns=columns,
-        missing="drop" if table.drop_missing else "error",
-    )
 
 
 def _choose(whole: Ratings, part: str | None, drop_missing: bool) -> tuple[Ratings, str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from foveal.cli.rated_table import RatedTable, described, read_table, table_options
 
 if TYPE_CHECKING:
     from foveal.ratings.table import Ratings
@@ -21,36 +22,8 @@ Examples:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """What the ratings are; see the options of the same names."""
-
-    path: str
-    dataset: str | None
-    images: str | None
-    drop_missing: bool
-    low: float | None
-    high: float | None
-    lower_is_better: bool
-    columns: dict[str, str]
-
-
 @click.command(epilog=EXAMPLES)
-@click.argument("path", metavar="RATINGS", type=click.Path())
-@click.option("--dataset", metavar="NAME", help="RATINGS is the folder of a known set, such as biq2021.")
-@click.option("--images", metavar="DIR", type=click.Path(), help="Where the images lie.")
-@click.option("--drop-missing", is_flag=True, help="Leave out rated images that are not on disk.")
-@click.option("--low", type=float, metavar="X", help="Lower end of the scale; may be left out here.")
-@click.option("--high", type=float, metavar="X", help="Upper end of the scale; may be left out here.")
-@click.option("--lower-is-better", is_flag=True, help="The ratings are differences to a reference (DMOS).")
-@click.option(
-    "--column-image", metavar="HEADING", help="Column of the images; by default image, in a folder file_name."
-)
-@click.option("--column-score", metavar="HEADING", help="Column of people's mean score; by default mos.")
-@click.option("--column-group", metavar="HEADING", help="Column of what a split must not separate.")
-@click.option("--column-prompt", metavar="HEADING", help="Column of the text that images were made from.")
-@click.option("--column-subset", metavar="HEADING", help="Column of subsets; of no effect here.")
-@click.option("--column-split", metavar="HEADING", help="Column that holds train, validation or test.")
+@table_options
 @click.option(
     "--split",
     metavar="FILE",
@@ -79,20 +52,13 @@ class Table:
 )
 def audit(
     *,
-    path: str,
-    dataset: str | None,
-    images: str | None,
-    drop_missing: bool,
-    low: float | None,
-    high: float | None,
-    lower_is_better: bool,
     split: str | None,
     within: bool,
     correlation: float | None,
     threads: int | None,
     cache: str | None,
     out: str | None,
-    **columns: str | None,
+    **ratings: Any,
 ) -> None:
     """Find what the parts of a split have in common.
 
@@ -112,66 +78,29 @@ def audit(
     from foveal.ratings.audit import read_fingerprints
     from foveal.ratings.perceptual_hash import CORRELATION
 
-    named = {
-        name.removeprefix("column_"): heading for name, heading in columns.items() if heading is not None
-    }
-    table = Table(path, dataset, images, drop_missing, low, high, lower_is_better, named)
-    _check(table)
+    table = described(ratings)
+    if (table.low is None) != (table.high is None):
+        raise click.UsageError("give both --low and --high, or neither: an audit does without them")
     if out is not None:
         refuse_existing(out)
-    ratings = _read(table, split)
-    with _progress(len(ratings)) as advance:
-        prints = read_fingerprints(ratings.images, threads=threads, cache=cache, advance=advance)
-    report = audit_ratings(ratings, prints, within=within, correlation=correlation or CORRELATION)
+    rated = _read(table, split)
+    with _progress(len(rated)) as advance:
+        prints = read_fingerprints(rated.images, threads=threads, cache=cache, advance=advance)
+    report = audit_ratings(rated, prints, within=within, correlation=correlation or CORRELATION)
     for line in report.to_text().splitlines():
         click.echo(one_line(line))
     if out is not None:
         write_folder(out, report.files())
 
 
-def _check(table: Table) -> None:
-    stated = table.low is not None or table.high is not None or table.lower_is_better
-    if table.dataset is not None and (stated or table.columns):
-        raise click.UsageError(
-            f"scale and columns of {table.dataset} are known; leave --low, --column-... out"
-        )
-    if (table.low is None) != (table.high is None):
-        raise click.UsageError("give both --low and --high, or neither: an audit does without them")
-
-
-def _read(table: Table, split: str | None) -> Ratings:
-    from pathlib import Path
-
-    from foveal.cli.text import one_line
-    from foveal.ratings.own_table import Columns
-    from foveal.ratings.sources import read_ratings
+def _read(table: RatedTable, split: str | None) -> Ratings:
     from foveal.ratings.splits import read_split
-    from foveal.ratings.table import DatasetCard
 
-    card = columns = None
-    if table.dataset is None:
+    low, high = table.low, table.high
+    if table.dataset is None and low is None:
         # Scores play no part here, so any will do where the scale is not given.
-        any_score = sys.float_info.max
-        low, high = (-any_score, any_score) if table.low is None else (table.low, table.high)
-        name = one_line(Path(table.path).resolve().stem)
-        card = DatasetCard(name, low, any_score if high is None else high, not table.lower_is_better)
-        heading = table.columns.get
-        columns = Columns(
-            image=heading("image"),
-            scores={"quality": heading("score", "mos")},
-            group=heading("group"),
-            prompt=heading("prompt"),
-            subset=heading("subset"),
-            split=heading("split"),
-        )
-    ratings = read_ratings(
-        table.path,
-        dataset=table.dataset,
-        images=table.images,
-        card=card,
-        columns=columns,
-        missing="drop" if table.drop_missing else "error",
-    )
+        low, high = -sys.float_info.max, sys.float_info.max
+    ratings = read_table(table, low, high)
     return ratings if split is None else read_split(split).apply(ratings)
 
 
