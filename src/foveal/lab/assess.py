@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice, repeat
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from itertools import islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from foveal.artifact.card import PROMPT_IDS, PROMPT_MASK
 from foveal.assessment import HIGHEST, LOWEST, Assessment, Interval
 from foveal.assessor import cut_views
-from foveal.errors import MissingPromptError
+from foveal.errors import InvalidPromptError, MissingPromptError
 from foveal.imaging.decode import decode, name_of
 from foveal.imaging.views import Pixels
 from foveal.lab.models.base import QualityModel
@@ -22,6 +22,7 @@ from foveal.lab.trained import TrainedModel
 from foveal.lab.training.prompts import tokens_of
 
 _BATCH = 16
+_END: Any = object()
 
 
 def assess(
@@ -29,7 +30,7 @@ def assess(
     images: Iterable[Any],
     *,
     draws: int = 1,
-    prompts: Iterable[str | None] | None = None,
+    prompts: Iterable[str | None] | str | None = None,
 ) -> list[Assessment]:
     """Judge images; scores are those of the exported artifact, but for rounding.
 
@@ -37,15 +38,16 @@ def assess(
         model: trained; its device computes.
         images: whatever :class:`foveal.assessor.Assessor` takes: paths, bytes, arrays, PIL images.
         draws: sets of fragments whose judgements, and maps of local quality, are averaged.
-        prompts: text that each image was made from, for models that read it; an empty one leaves out the
-            aspects that need it, with a warning.
+        prompts: text that each image was made from, for models that read it: one for all images, or one for
+            each. An empty one leaves out the aspects that need it, with a warning.
 
     Returns:
         One assessment an image: quality with its interval, further targets as aspects, and a map of local
         quality (7 x 7) if the model gives one.
 
     Raises:
-        ImageError: an image cannot be decoded; or has no prompt, and an aspect needs one.
+        ImageError: an image cannot be decoded; or has no prompt, and an aspect needs one; or a prompt is not
+            text.
         ValueError: draws is below 1, prompts and images differ in number, or the model reads no prompts.
     """
     if draws < 1:
@@ -53,7 +55,7 @@ def assess(
     model.eval()
     if prompts is not None and model.network.text is None:
         raise ValueError(f"{model.record.card.name} reads no prompts: leave them out")
-    waiting = zip(images, repeat(None) if prompts is None else prompts, strict=prompts is not None)
+    waiting = _pairs(images, prompts)
     rows: list[Assessment] = []
     while batch := list(islice(waiting, _BATCH)):
         names = [name_of(image) for image, _ in batch]
@@ -69,6 +71,25 @@ def assess(
     return rows
 
 
+def _pairs(
+    images: Iterable[Any], prompts: Iterable[str | None] | str | None
+) -> Iterator[tuple[Any, str | None]]:
+    """Put each image beside its prompt; lazy, but counts what can be counted at once."""
+    if prompts is None or isinstance(prompts, str):
+        return ((image, prompts) for image in images)
+    if isinstance(images, Sized) and isinstance(prompts, Sized) and len(images) != len(prompts):
+        raise ValueError(f"there are {len(prompts)} prompts for {len(images)} images; give one for each")
+    return _counted(images, prompts)
+
+
+def _counted(images: Iterable[Any], prompts: Iterable[str | None]) -> Iterator[tuple[Any, str | None]]:
+    for image, prompt in zip_longest(images, prompts, fillvalue=_END):
+        if image is _END or prompt is _END:
+            more, fewer = ("prompts", "images") if image is _END else ("images", "prompts")
+            raise ValueError(f"there are more {more} than {fewer}; give one prompt for each image")
+        yield image, prompt
+
+
 def _prompts(network: QualityModel, names: list[str], prompts: list[str | None]) -> dict[str, Tensor]:
     """What the network is fed with of the prompts."""
     if network.text is None:
@@ -80,6 +101,8 @@ def _prompts(network: QualityModel, names: list[str], prompts: list[str | None])
                 f"no prompt, and {', '.join(network.needs_prompt)} cannot be judged without",
                 "give prompts; an empty one leaves that out",
             )
+        if not isinstance(prompt, str | None):
+            raise InvalidPromptError(name, f"its prompt is {str(prompt)[:40]!r}, expected text")
     batch = tokens_of(network.text, [prompt or "" for prompt in prompts])
     return {PROMPT_IDS: batch.ids, PROMPT_MASK: batch.mask}
 

@@ -165,18 +165,20 @@ def export_model(
         ExportError: scores differ by more than the tolerance, or are no numbers; nothing is written.
         ArtifactError: the file cannot be written.
         ImageError: one of ``images`` cannot be decoded.
-        ValueError: several draws of a model without fragments.
+        MissingPartError: the tokenizer of a model that reads prompts cannot be stored.
+        ValueError: several draws of a model without fragments, or a target has a name that no aspect may
+            have.
     """
     path = Path(path)
     card = make_card(model, draws, measured or {})
     graph = ArtifactGraph(_plain(model), draws).eval()
     example = tuple(view for spec in graph.views.values() for view in example_views(1, spec.side))
-    text = model.network.text
+    tokenizer = None if model.network.text is None else model.network.text.tokenizer_json()
     if card.prompt is not None:
         ids = torch.ones(2, card.prompt.length, dtype=torch.int64)
         example = (*example, ids, ids.clone())
     onnx = to_onnx(graph, example, list(graph.inputs), graph.outputs)
-    artifact = to_artifact(onnx, card, None if text is None else text.tokenizer_json())
+    artifact = to_artifact(onnx, card, tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial"
         write_artifact(trial, artifact, store_float16=store_float16)

@@ -111,12 +111,15 @@ class TextBackbone(Backbone):
 
         own = getattr(self._tokenizer, "backend_tokenizer", None)
         if own is None:
-            raise MissingPartError(f"{self.card.name}: its tokenizer is not of the tokenizers library")
+            raise MissingPartError(
+                f"{self.card.name}: its tokenizer is not of the tokenizers library, which reads prompts "
+                "without torch; take a CLIP or SigLIP 2, whose folders hold a tokenizer.json"
+            )
         copy = Tokenizer.from_str(own.to_str())
         if self._family.sigmoid:
             lower = normalizers.Lowercase()
             copy.normalizer = normalizers.Sequence([lower, *([copy.normalizer] if copy.normalizer else [])])
-        copy.enable_truncation(self.max_length)
+        copy.enable_truncation(self.max_length, direction=self._tokenizer.truncation_side)
         copy.enable_padding(
             length=self.max_length,
             pad_id=self._tokenizer.pad_token_id,

@@ -19,11 +19,11 @@ def tokenised(model: QualityModel, ratings: Ratings) -> PromptRows | None:
     """Prompts as tokens; None for models that read none.
 
     Raises:
-        RatingsError: the model reads prompts, and there are none.
+        RatingsError: the model reads prompts, and there are none, or all of them are empty.
     """
     if model.text is None:
         return None
-    if ratings.prompts is None:
+    if ratings.prompts is None or not any(prompt.strip() for prompt in ratings.prompts):
         raise RatingsError(
             f"{ratings.card.name}: this model reads prompts, and the ratings have none; name their column "
             "(columns.prompt), or train a model without prompts"
@@ -49,7 +49,7 @@ def encoded(model: QualityModel, ratings: Ratings) -> PromptRows | None:
     """Prompts as features that a frozen head reads, float16; None for models that read none.
 
     Raises:
-        RatingsError: the model reads prompts, and there are none.
+        RatingsError: the model reads prompts, and there are none, or all of them are empty.
     """
     rows = tokenised(model, ratings)
     if rows is None:
