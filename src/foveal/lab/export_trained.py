@@ -42,7 +42,7 @@ _PROMPTS = (
 
 
 class ExportError(FovealError):
-    """The artifact does not score as the model does."""
+    """There is no artifact, or it does not score as the model does."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,8 @@ def export_model(
         The differences that were found.
 
     Raises:
-        ExportError: scores differ by more than the tolerance, or are no numbers; nothing is written.
+        ExportError: scores differ by more than the tolerance, or are no numbers, or torch cannot write the
+            model as a graph; nothing is written.
         ArtifactError: the file cannot be written.
         ImageError: one of ``images`` cannot be decoded.
         MissingPartError: the tokenizer of a model that reads prompts cannot be stored.
@@ -177,7 +178,14 @@ def export_model(
     if card.prompt is not None:
         ids = torch.ones(2, card.prompt.length, dtype=torch.int64)
         example = (*example, ids, ids.clone())
-    onnx = to_onnx(graph, example, list(graph.inputs), graph.outputs)
+    try:
+        onnx = to_onnx(graph, example, list(graph.inputs), graph.outputs)
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise ExportError(
+            f"{path}: torch cannot write this model as a graph ({reason}); it was not written; take another "
+            "backbone"
+        ) from error
     artifact = to_artifact(onnx, card, tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial"
