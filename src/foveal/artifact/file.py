@@ -4,6 +4,10 @@ Layout, version 1. Tensors: ``graph`` (uint8: a serialized ONNX ModelProto witho
 ``weight/<initializer>`` and, of models that read prompts, ``tokenizer`` (uint8: JSON of the ``tokenizers``
 library). Metadata: ``format``, ``format_version``, ``card`` (JSON), ``coding`` (JSON: how the weights are
 stored; ``{}`` is as they are) and ``sha256`` over all of it. Nothing is ever unpickled.
+
+Version 2 is the compact one: the same metadata, but all tensors are uint8 and compressed or entropy-coded, as
+:mod:`foveal.artifact.layout` says: ``graph``, ``table``, ``weights`` and ``tokenizer``. Its ``coding`` is
+``{"bytes": {...}}``, how many bytes graph, table and tokenizer have when they are no longer compressed.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import numpy as np
 import safetensors.numpy
 
 from foveal.artifact.card import Card
+from foveal.artifact.layout import GRAPH, LEAST_LARGE, TOKENIZER, Contents, pack_parts, unpack_parts
 from foveal.artifact.onnx_wire import SUPPORTED_DTYPES, Array, attach_initializers
 from foveal.artifact.tokenizer import MAX_TOKENIZER_BYTES, check_tokenizer
 from foveal.errors import ArtifactError, CorruptArtifactError, ForeignArtifactError, UnknownModelError
@@ -29,13 +34,14 @@ from foveal.errors import ArtifactError, CorruptArtifactError, ForeignArtifactEr
 SUFFIX = ".foveal.safetensors"
 """Ends the name of an artifact's file."""
 FORMAT = "foveal-artifact"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest that this version reads."""
 MAX_BYTES = 2**30
-"""A larger file is refused unread."""
+"""A larger file is refused unread, and one whose contents would be larger before they are made."""
 
-_GRAPH = "graph"
 _WEIGHT = "weight/"
-_TOKENIZER = "tokenizer"
+_PLAIN, _COMPACT = 1, 2
+_BYTES = "bytes"
 _LOAD_AS = "load_as"
 _SAFETENSORS_DTYPES = {
     "float64": "F64",
@@ -48,8 +54,6 @@ _SAFETENSORS_DTYPES = {
     "bool": "BOOL",
 }
 _LARGEST_HALF = float(np.finfo(np.float16).max)
-# Small weights (scales, biases, epsilons) hold little and may be tiny numbers: they keep all their bits.
-_LEAST_HALVED = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +90,13 @@ class Artifact:
         return attach_initializers(self.graph, self.weights)
 
 
-def write_artifact(path: str | os.PathLike[str], artifact: Artifact, *, store_float16: bool = False) -> None:
+def write_artifact(
+    path: str | os.PathLike[str],
+    artifact: Artifact,
+    *,
+    store_float16: bool = False,
+    compact: bool = False,
+) -> None:
     """Write an artifact; the file appears whole or not at all, and equal artifacts give equal bytes.
 
     Args:
@@ -94,41 +104,72 @@ def write_artifact(path: str | os.PathLike[str], artifact: Artifact, *, store_fl
         artifact: what to write.
         store_float16: keep float32 weights as float16 in the file, except small ones and those that do not
             fit; they are widened again on reading.
+        compact: entropy-code the weights and compress the rest: quantised weights take their entropy instead
+            of 8 bits each. The file is of format version 2, which older versions of Foveal refuse. Its bytes
+            may differ with the version of liblzma; what is read from them does not.
 
     Raises:
         ArtifactError: a weight is of an unsupported dtype, the tokenizer does not give texts of the card's
             length, or the file cannot be written.
     """
     path = Path(path)
-    tensors: dict[str, Array] = {_GRAPH: np.frombuffer(artifact.graph, np.uint8)}
     if artifact.tokenizer is not None and artifact.card.prompt is not None:
         try:
             check_tokenizer(artifact.tokenizer, artifact.card.prompt.length)
         except ValueError as error:
             raise ArtifactError(f"{path}: cannot be written: {error}") from error
-        tensors[_TOKENIZER] = np.frombuffer(artifact.tokenizer, np.uint8)
-    load_as: dict[str, str] = {}
-    for name, value in artifact.weights.items():
-        if value.dtype.name not in SUPPORTED_DTYPES:
-            raise ArtifactError(
-                f"{path}: weight {name!r} is of {value.dtype}, known are {', '.join(SUPPORTED_DTYPES)}"
+    weights, load_as = _stored_weights(path, artifact, store_float16)
+    coding: dict[str, Any] = {_LOAD_AS: load_as} if load_as else {}
+    if compact:
+        try:
+            parts, sizes = pack_parts(
+                Contents(artifact.graph, artifact.tokenizer, weights), load_as, MAX_BYTES
             )
-        stored = np.asarray(value, value.dtype.newbyteorder("<"))
-        if store_float16 and _fits_half(value):
-            stored = stored.astype(np.float16)
-            load_as[name] = value.dtype.name
-        tensors[_WEIGHT + name] = stored
+        except ValueError as error:
+            raise ArtifactError(f"{path}: cannot be written compactly: {error}") from error
+        tensors, coding = {name: _as_tensor(part) for name, part in parts.items()}, {_BYTES: sizes}
+    else:
+        tensors = _plain_tensors(artifact, weights)
     metadata = {
         "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
+        "format_version": str(_COMPACT if compact else _PLAIN),
         "card": artifact.card.to_json(),
-        "coding": json.dumps({_LOAD_AS: load_as} if load_as else {}, sort_keys=True),
+        "coding": json.dumps(coding, sort_keys=True),
     }
     metadata["sha256"] = _checksum(metadata, tensors)
     try:
         _replace_file(path, _pack(metadata, tensors))
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _stored_weights(
+    path: Path, artifact: Artifact, store_float16: bool
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """Weights in the dtypes of the file, and the dtypes to read them as where those are others."""
+    weights: dict[str, Array] = {}
+    load_as: dict[str, str] = {}
+    for name, value in artifact.weights.items():
+        if value.dtype.name not in SUPPORTED_DTYPES:
+            raise ArtifactError(
+                f"{path}: weight {name!r} is of {value.dtype}, known are {', '.join(SUPPORTED_DTYPES)}"
+            )
+        weights[name] = np.asarray(value, value.dtype.newbyteorder("<"))
+        if store_float16 and _fits_half(value):
+            weights[name] = weights[name].astype(np.float16)
+            load_as[name] = value.dtype.name
+    return weights, load_as
+
+
+def _plain_tensors(artifact: Artifact, weights: Mapping[str, Array]) -> dict[str, Array]:
+    tensors = {GRAPH: _as_tensor(artifact.graph)}
+    if artifact.tokenizer is not None:
+        tensors[TOKENIZER] = _as_tensor(artifact.tokenizer)
+    return tensors | {_WEIGHT + name: value for name, value in weights.items()}
+
+
+def _as_tensor(content: bytes) -> Array:
+    return np.frombuffer(content, np.uint8)
 
 
 def read_artifact(path: str | os.PathLike[str]) -> Artifact:
@@ -149,28 +190,43 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
     path = Path(path)
     content = _read_file(path)
     metadata = _read_metadata(path, content)
-    _check_format(path, metadata)
+    read = {_PLAIN: _read_plain, _COMPACT: _read_compact}[_read_version(path, metadata)]
     try:
-        tensors = _unpack(content)
+        tensors: dict[str, Array] = safetensors.numpy.load(content)
         if _checksum(metadata, tensors) != metadata["sha256"]:
             raise ValueError("its checksum does not match")
-        card = Card.from_json(metadata["card"])
-        load_as = _read_coding(path, metadata["coding"])
-        weights = {
-            name.removeprefix(_WEIGHT): value.astype(
-                load_as.get(name.removeprefix(_WEIGHT), value.dtype), copy=False
-            )
-            for name, value in tensors.items()
-            if name.startswith(_WEIGHT)
-        }
-        tokenizer = tensors[_TOKENIZER].tobytes() if _TOKENIZER in tensors else None
-        return Artifact(card=card, graph=tensors[_GRAPH].tobytes(), weights=weights, tokenizer=tokenizer)
+        return read(path, metadata, tensors)
     except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
         raise CorruptArtifactError(f"{path}: the model file is damaged ({error}); fetch it again") from error
 
 
+def _read_plain(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> Artifact:
+    """Make the artifact of a file of version 1."""
+    card = Card.from_json(metadata["card"])
+    load_as: dict[str, str] = _read_coding(path, metadata["coding"], _LOAD_AS)
+    if not set(load_as.values()) <= {"float32"}:
+        raise ValueError("weights are to be loaded as an unknown type")
+    weights: dict[str, Array] = {}
+    for part, value in tensors.items():
+        if part.startswith(_WEIGHT):
+            name = part.removeprefix(_WEIGHT)
+            weights[name] = value.astype(load_as.get(name, value.dtype), copy=False)
+        elif part not in (GRAPH, TOKENIZER):
+            raise ValueError(f"unknown part {part!r}")
+    tokenizer = tensors[TOKENIZER].tobytes() if TOKENIZER in tensors else None
+    return Artifact(card=card, graph=tensors[GRAPH].tobytes(), weights=weights, tokenizer=tokenizer)
+
+
+def _read_compact(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> Artifact:
+    """Make the artifact of a file of version 2."""
+    card = Card.from_json(metadata["card"])
+    sizes = _read_coding(path, metadata["coding"], _BYTES)
+    contents = unpack_parts({name: value.tobytes() for name, value in tensors.items()}, sizes, MAX_BYTES)
+    return Artifact(card=card, graph=contents.graph, weights=contents.weights, tokenizer=contents.tokenizer)
+
+
 def _fits_half(value: Array) -> bool:
-    if value.dtype != np.float32 or value.size < _LEAST_HALVED:
+    if value.dtype != np.float32 or value.size < LEAST_LARGE:
         return False
     return bool(np.abs(value).max() <= _LARGEST_HALF)
 
@@ -212,14 +268,6 @@ def _pack(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> bytes:
     return b"".join([len(text).to_bytes(8, "little"), text, *blobs])
 
 
-def _unpack(content: bytes) -> dict[str, Array]:
-    tensors: dict[str, Array] = safetensors.numpy.load(content)
-    for name in tensors:
-        if name not in (_GRAPH, _TOKENIZER) and not name.startswith(_WEIGHT):
-            raise ValueError(f"unknown part {name!r}")
-    return tensors
-
-
 def _read_file(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():  # opening a pipe could block for ever
@@ -251,7 +299,7 @@ def _read_metadata(path: Path, content: bytes) -> dict[str, str]:
     raise ForeignArtifactError(f"{path}: not a Foveal model file; `foveal models` lists what there is")
 
 
-def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
+def _read_version(path: Path, metadata: Mapping[str, str]) -> int:
     version = metadata.get("format_version", "")
     if not version.isascii() or not version.isdigit() or len(version) > 6 or int(version) < 1:
         raise CorruptArtifactError(
@@ -259,20 +307,19 @@ def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
         )
     if int(version) > FORMAT_VERSION:
         raise _newer(path, f"format version {int(version)}, this one reads {FORMAT_VERSION}")
+    return int(version)
 
 
-def _read_coding(path: Path, text: str) -> dict[str, str]:
-    """How weights were stored: which to widen, and to which dtype."""
+def _read_coding(path: Path, text: str, known: str) -> dict[str, Any]:
+    """What the coding says under its one known heading; anything else is of a newer Foveal."""
     coding = json.loads(text)
-    if not isinstance(coding, dict) or not isinstance(coding.get(_LOAD_AS, {}), dict):
+    if not isinstance(coding, dict) or not isinstance(coding.get(known, {}), dict):
         raise ValueError("its coding is not a JSON object")
-    unknown = set(coding) - {_LOAD_AS}
+    unknown = set(coding) - {known}
     if unknown:
         raise _newer(path, f"weights coded with {', '.join(sorted(unknown))}")
-    load_as: dict[str, str] = coding.get(_LOAD_AS, {})
-    if not set(load_as.values()) <= {"float32"}:
-        raise ValueError("weights are to be loaded as an unknown type")
-    return load_as
+    found: dict[str, Any] = coding.get(known, {})
+    return found
 
 
 def _newer(path: Path, why: str) -> ForeignArtifactError:
