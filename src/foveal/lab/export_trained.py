@@ -25,6 +25,7 @@ from foveal.imaging.views import Pixels
 from foveal.lab.backbones.base import Backbone
 from foveal.lab.backbones.tuning import merge_tuning
 from foveal.lab.export import example_views, to_artifact, to_onnx
+from foveal.lab.models.base import Judgement
 from foveal.lab.trained import TrainedModel
 from foveal.prompts import PromptReader
 from foveal.runtime.engine import OUTPUTS, Batch
@@ -43,6 +44,10 @@ _PROMPTS = (
 
 class ExportError(FovealError):
     """There is no artifact, or it does not score as the model does."""
+
+
+class GraphError(FovealError):
+    """A model cannot be written as a graph; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +115,14 @@ class ArtifactGraph(nn.Module):
             judgement, cells = network.local_quality(views)
         else:
             judgement, cells = network(views), None
-        quality, *further = judgement.quality.unbind(dim=1)
-        columns = (quality, judgement.spread[:, 0], *further)
+        columns = judgement_columns(judgement)
         return columns if cells is None else (*columns, cells)
+
+
+def judgement_columns(judgement: Judgement) -> tuple[Tensor, ...]:
+    """What an artifact gives, (batch,) each: quality and spread of the first target, and further targets."""
+    quality, *further = judgement.quality.unbind(dim=1)
+    return (quality, judgement.spread[:, 0], *further)
 
 
 def artifact_views(views: Mapping[str, ViewSpec], draws: int = 1) -> dict[str, ViewSpec]:
@@ -172,20 +182,10 @@ def export_model(
     """
     path = Path(path)
     card = make_card(model, draws, measured or {})
-    graph = ArtifactGraph(_plain(model), draws).eval()
-    example = tuple(view for spec in graph.views.values() for view in example_views(1, spec.side))
-    tokenizer = None if model.network.text is None else model.network.text.tokenizer_json()
-    if card.prompt is not None:
-        ids = torch.ones(2, card.prompt.length, dtype=torch.int64)
-        example = (*example, ids, ids.clone())
     try:
-        onnx = to_onnx(graph, example, list(graph.inputs), graph.outputs)
-    except torch.onnx.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise ExportError(
-            f"{path}: torch cannot write this model as a graph ({reason}); it was not written; take another "
-            "backbone"
-        ) from error
+        onnx, tokenizer = model_graph(model, draws)
+    except GraphError as error:
+        raise ExportError(f"{path}: {error}; it was not written; take another backbone") from error
     artifact = to_artifact(onnx, card, tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial"
@@ -203,7 +203,33 @@ def export_model(
     return agreement
 
 
-def _plain(model: TrainedModel) -> TrainedModel:
+def model_graph(model: TrainedModel, draws: int = 1) -> tuple[bytes, bytes | None]:
+    """A model as a serialized ONNX graph, and the tokenizer of one that reads prompts.
+
+    Args:
+        model: trained, on the CPU.
+        draws: sets of fragments whose judgements are averaged.
+
+    Raises:
+        GraphError: torch cannot write the model as a graph.
+        MissingPartError: the tokenizer cannot be stored.
+        ValueError: several draws of a model without fragments.
+    """
+    graph = ArtifactGraph(runnable_copy(model), draws).eval()
+    example = tuple(view for spec in graph.views.values() for view in example_views(1, spec.side))
+    text = model.network.text
+    tokenizer = None if text is None else text.tokenizer_json()
+    if text is not None:
+        ids = torch.ones(2, text.max_length, dtype=torch.int64)
+        example = (*example, ids, ids.clone())
+    try:
+        return to_onnx(graph, example, list(graph.inputs), graph.outputs), tokenizer
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        raise GraphError(f"torch cannot write this model as a graph ({reason})") from error
+
+
+def runnable_copy(model: TrainedModel) -> TrainedModel:
     """A copy that every runtime can execute: updates folded in, attention written out."""
     plain = copy.deepcopy(model)
     for part in plain.modules():

@@ -114,6 +114,24 @@ class QualityModel(nn.Module):
         """What, beside the encoder's weights, decides on :meth:`encode` of a view: layers, pooling."""
         raise NotImplementedError
 
+    def encode_views(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """:meth:`encode` every view: (batch, d) of each by name.
+
+        Views that one encoder reads in the same way go through it as one batch: an exported graph then holds
+        it once, not once for each view.
+        """
+        together: dict[tuple[object, ...], list[str]] = {}
+        for name, spec in self.views.items():
+            key = (id(self.encoder(name)), self.extractor(name), spec.side)
+            together.setdefault(key, []).append(name)
+        encoded: dict[str, Tensor] = {}
+        for names in together.values():
+            features = self.encode(names[0], torch.cat([views[name] for name in names]))
+            count = len(views[names[0]])
+            for number, name in enumerate(names):
+                encoded[name] = features[number * count : (number + 1) * count]
+        return {name: encoded[name] for name in self.views}
+
     def frozen_head(self) -> nn.Module | None:
         """The trained part of a model whose features are frozen, from features of each view by name.
 

@@ -111,7 +111,7 @@ class ProbeModel(QualityModel):
 
     def forward(self, views: Mapping[str, Tensor]) -> Judgement:
         """Judge a batch: uint8 (batch, side, side, 3) of each view by name."""
-        judgement: Judgement = self.probe({name: self.encode(name, views[name]) for name in self.views})
+        judgement: Judgement = self.probe(self.encode_views(views))
         return judgement
 
 

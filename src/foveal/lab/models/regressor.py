@@ -162,7 +162,7 @@ class Regressor(QualityModel):
 
     def forward(self, views: Mapping[str, Tensor]) -> Judgement:
         """Judge a batch: uint8 (batch, side, side, 3) of the one view."""
-        judgement: Judgement = self.regressor({name: self.encode(name, views[name]) for name in self.views})
+        judgement: Judgement = self.regressor(self.encode_views(views))
         return judgement
 
 

@@ -196,7 +196,7 @@ class ClipIqa(QualityModel):
 
     def forward(self, views: Mapping[str, Tensor]) -> Judgement:
         """Judge a batch: uint8 (batch, side, side, 3) of the one view."""
-        judgement: Judgement = self.map({name: self.encode(name, views[name]) for name in self.views})
+        judgement: Judgement = self.map(self.encode_views(views))
         return judgement
 
     def _tokens(self, pixels: Tensor) -> Tensor:

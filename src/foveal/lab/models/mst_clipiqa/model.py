@@ -252,7 +252,7 @@ class MstClipIqa(QualityModel):
 
     def features(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the frozen head reads, by name: of each stream, and of prompts if there are."""
-        features = {name: self.encode(name, views[name]) for name in self.views}
+        features = self.encode_views(views)
         if self.text_backbone is not None and PROMPT_IDS in views:
             mask = views[PROMPT_MASK]
             features[PROMPT_TOKENS] = self.encode_prompts(TextBatch(views[PROMPT_IDS], mask))
