@@ -35,9 +35,11 @@ class OrderedInference:
     def __call__(self, inputs: Iterable[Any]) -> Iterator[tuple[NDArray[np.float32], ...]]:
         """Yield the outputs for each input (as ``start_async`` takes it) without the batch axis."""
         done: dict[int, tuple[NDArray[np.float32], ...]] = {}
+        # A callback that held this object would keep it, and its model, for ever.
+        outputs = range(self._outputs)
 
         def keep(request: Any, index: int) -> None:
-            done[index] = tuple(request.get_output_tensor(i).data[0].copy() for i in range(self._outputs))
+            done[index] = tuple(request.get_output_tensor(i).data[0].copy() for i in outputs)
 
         self._queue.wait_all()  # what a caller who stopped early has left under way
         self._queue.set_callback(keep)
