@@ -14,6 +14,7 @@ COMMANDS = {
     "score": CommandAt("foveal.cli.score:score", "Score how good images look to people."),
     "train": CommandAt("foveal.cli.train:train", "Train an assessor on people's ratings of images."),
     "export": CommandAt("foveal.cli.export:export", "Make a file that scores without torch."),
+    "compress": CommandAt("foveal.cli.compress:compress", "Make a model small on disk and fast on a CPU."),
     "models": CommandAt("foveal.cli.models:models", "List the assessors that are shipped."),
     "ratings": CommandAt("foveal.cli.ratings:ratings", "Check copies of known sets, audit ratings."),
     "evaluate": CommandAt("foveal.cli.evaluate:evaluate", "Measure how well an assessor agrees with people."),

@@ -37,6 +37,8 @@ MODEL = "model"
 """Folder of the trained model within that of the run."""
 RUN = "run.json"
 """File that says which model a folder's checkpoint is of."""
+DATA = "data.json"
+"""File that says which ratings a folder's model was trained on, how they were divided, and how it learnt."""
 
 FeatureProgress = Callable[[int, int], None]
 
@@ -106,6 +108,7 @@ def train(
         CheckpointError: the folder holds a damaged checkpoint, or that of another run.
     """
     folder, telling = Path(folder), telling or Telling()
+    named = ratings is None
     ratings = load_ratings(recipe.ratings, recipe.folder) if ratings is None else ratings
     parts = divide(ratings, recipe.split, recipe.folder)
     with torch.random.fork_rng():
@@ -165,8 +168,21 @@ def train(
         # The Hub's mixin would keep an old card, whatever has changed.
         (folder / MODEL / "README.md").unlink(missing_ok=True)
         trained.save_pretrained(folder / MODEL)
+        if named:
+            _note_data(folder, recipe)
     accelerator.wait_for_everyone()
     return TrainingRun(trained, result, parts, quality, folder / MODEL)
+
+
+def _note_data(folder: Path, recipe: Recipe) -> None:
+    """Note what a model was trained on, for what comes after training, such as compression."""
+    data = {
+        "folder": str(recipe.folder.resolve()),
+        "ratings": asdict(recipe.ratings),
+        "split": asdict(recipe.split),
+        "training": asdict(recipe.training),
+    }
+    (folder / DATA).write_text(json.dumps(data, indent=2, default=dict) + "\n", encoding="utf-8")
 
 
 def _claim(folder: Path, recipe: Recipe, backbones: References, *, write: bool) -> None:
