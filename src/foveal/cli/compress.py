@@ -57,6 +57,11 @@ class SizeType(click.ParamType[int]):
     help="The smallest file whose SRCC on the validation part falls by at most X, such as 0.005.",
 )
 @click.option(
+    "--lossless",
+    is_flag=True,
+    help="Only code the weights of a finished file: every score stays what it was, to the last bit.",
+)
+@click.option(
     "--out",
     type=click.Path(dir_okay=False),
     metavar="FILE",
@@ -101,6 +106,7 @@ def compress(
     *,
     target_size: int | None,
     max_drop: float | None,
+    lossless: bool,
     out: str | None,
     recipe: str | None,
     pictures: str | None,
@@ -118,14 +124,17 @@ def compress(
 
     All choices are made on the training and validation parts.
     """
-    if (target_size is None) == (max_drop is None):
-        raise click.UsageError("say how far to go: --target-size SIZE or --max-drop X, one of the two")
+    if [target_size is not None, max_drop is not None, lossless].count(True) != 1:
+        raise click.UsageError("say how far to go with one of --target-size, --max-drop and --lossless")
     if recipe is not None and pictures is not None:
         raise click.UsageError("--recipe and --pictures exclude each other")
     if pictures is not None and max_drop is not None:
         raise click.UsageError("--max-drop needs ratings: give --recipe, or --target-size instead")
     from foveal.artifact.file import SUFFIX, write_artifact
 
+    if lossless:
+        click.echo(_code(model, out))
+        return
     subject = _subject(model, backbones)
     config = _config(weights_only=weights_only, finetune=finetune, calibration=calibration)
     out = out or f"{subject.card.name}-compressed{SUFFIX}"
@@ -134,6 +143,34 @@ def compress(
         compressed = _run(_compressor(subject, train, validation, config, tell), target_size, max_drop)
     write_artifact(out, compressed.artifact, store_float16=True, compact=True)
     click.echo(f"{out}: {_summary(compressed)}")
+
+
+def _code(model: str, out: str | None) -> str:
+    """Write a finished file anew, as small as its weights can be without changing any; needs no torch."""
+    from pathlib import Path
+
+    import numpy as np
+
+    from foveal.artifact.file import SUFFIX, read_artifact, write_artifact
+    from foveal.artifact.layout import LEAST_LARGE
+    from foveal.weights import available
+
+    path = Path(model)
+    if not path.exists() and model in available():
+        path = available()[model]
+    if path.is_dir():
+        raise FovealError(f"{model}: --lossless is for model files; 'foveal export' makes one of a folder")
+    artifact = read_artifact(path)
+    with np.errstate(over="ignore"):
+        halves = all(
+            value.dtype != np.float32 or np.array_equal(value.astype(np.float16).astype(np.float32), value)
+            for value in artifact.weights.values()
+            if value.size >= LEAST_LARGE
+        )
+    out = out or f"{artifact.card.name}-compressed{SUFFIX}"
+    write_artifact(out, artifact, store_float16=halves, compact=True)
+    before, after = path.stat().st_size, Path(out).stat().st_size
+    return f"{out}: {after / 1e6:.2f} MB of {before / 1e6:.2f} MB, {before / after:.2f} x; no score changes"
 
 
 def _subject(model: str, backbones: dict[str, str | None]) -> Subject:

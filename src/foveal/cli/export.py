@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +13,6 @@ import click
 from foveal.errors import FovealError
 
 if TYPE_CHECKING:
-    from foveal.artifact.file import Artifact
     from foveal.runtime.convert import Difference
 
 EXAMPLES = """\b
@@ -106,32 +106,30 @@ def export(
     images: tuple[str, ...],
     tolerance: float,
 ) -> None:
-    """Make a file that scores without torch, or files for other runtimes.
+    """Make a file that scores without torch.
 
-    MODEL is the folder that 'foveal train' has written, a shipped model (glia-vit-tiny), or a Hub id.
-    ARTIFACT is the file to write, for 'foveal score --model'. It holds the backbone's weights: their licence
-    applies to it too.
+    ARTIFACT is the file to write; it is run by 'foveal score --model'. MODEL is the folder that 'foveal
+    train' has written, a shipped model (glia-vit-tiny), or a Hub id. The file holds the backbone's weights:
+    its licence applies to it too.
 
-    With --onnx and --openvino, MODEL may also be such a file or a shipped assessor (foveal-compact); no torch
-    is needed then. What these options write takes views: cut them as foveal does.
+    --onnx and --openvino write files for other programs, which must cut views as foveal does. For these,
+    MODEL may also be an ARTIFACT or a shipped assessor (foveal-compact), and torch is not needed.
 
     Scores of MODEL and of what is written are compared.
     """
     if not (artifact or onnx or openvino):
         raise click.UsageError("nothing to write: give ARTIFACT, --onnx FILE or --openvino FILE")
     training, check = Training(backbone, fine_backbone, text_backbone, draws, half), Check(images, tolerance)
-    with _as_artifact(model, artifact, training, check) as source:
+    with _artifact_of(model, artifact, training, check) as source:
         if onnx or openvino:
             _convert(source, onnx, openvino, check)
 
 
 @contextmanager
-def _as_artifact(model: str, path: str | None, training: Training, check: Check) -> Iterator[Artifact]:
-    """The artifact to convert: the one that is named, or the one that a trained model has become."""
+def _artifact_of(model: str, path: str | None, training: Training, check: Check) -> Iterator[Path]:
+    """The artifact's file: the one that is named, or the one that a trained model has become."""
     import tempfile
-    from pathlib import Path
 
-    from foveal.artifact.file import read_artifact
     from foveal.weights import available
 
     named = available().get(model) or (Path(model) if Path(model).is_file() else None)
@@ -140,32 +138,38 @@ def _as_artifact(model: str, path: str | None, training: Training, check: Check)
             raise FovealError(f"{model}: is a model file already; leave ARTIFACT out, or copy the file")
         if option := training.given():
             raise FovealError(f"{model}: {option} is for trained models, but this is a model file")
-        yield read_artifact(named)
+        yield named
         return
     with tempfile.TemporaryDirectory() as folder:
         written = path or str(Path(folder) / "artifact")
         _export_trained(model, written, path is not None, training, check)
-        yield read_artifact(written)
+        yield Path(written)
 
 
 def _export_trained(model: str, path: str, shown: bool, training: Training, check: Check) -> None:
     """Write the artifact of a trained model, and what came out if the user asked for the file."""
-    from pathlib import Path
-
     try:
         from foveal.lab.export_trained import export_model
-        from foveal.lab.trained import load_trained
+        from foveal.lab.trained import TrainedModelError, load_trained
     except ModuleNotFoundError as error:
         from foveal.errors import MissingExtraError
 
         raise MissingExtraError(f"{model}: no model file, and to export trained models", "lab") from error
 
-    trained = load_trained(
-        model,
-        backbone=training.backbone,
-        fine_backbone=training.fine_backbone,
-        text_backbone=training.text_backbone,
-    )
+    from foveal.weights import available
+
+    try:
+        trained = load_trained(
+            model,
+            backbone=training.backbone,
+            fine_backbone=training.fine_backbone,
+            text_backbone=training.text_backbone,
+        )
+    except TrainedModelError as error:
+        if Path(model).exists():
+            raise
+        names = ", ".join(available())
+        raise FovealError(f"{error}; nor is it a model file or a shipped assessor ({names})") from error
     try:
         agreement = export_model(
             trained,
@@ -187,9 +191,11 @@ def _export_trained(model: str, path: str, shown: bool, training: Training, chec
     )
 
 
-def _convert(artifact: Artifact, onnx: str | None, openvino: str | None, check: Check) -> None:
+def _convert(source: Path, onnx: str | None, openvino: str | None, check: Check) -> None:
+    from foveal.artifact.file import read_artifact
     from foveal.runtime.convert import contract, write_onnx, write_openvino
 
+    artifact = read_artifact(source)
     for path, write in ((onnx, write_onnx), (openvino, write_openvino)):
         if path:
             found = write(artifact, path, images=check.images or None, tolerance=check.tolerance)
@@ -200,8 +206,6 @@ def _convert(artifact: Artifact, onnx: str | None, openvino: str | None, check: 
 
 
 def _show(path: str, found: list[Difference]) -> None:
-    from pathlib import Path
-
     size = Path(path).stat().st_size
     weights = Path(path).with_suffix(".bin")
     if Path(path).suffix == ".xml":

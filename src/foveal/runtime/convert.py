@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,11 @@ def contract(card: Card) -> str:
     if card.prompt is not None:
         for name, what in ((PROMPT_IDS, "tokens of the prompt"), (PROMPT_MASK, "1 for tokens of the text")):
             lines.append(f"  {name}: int64 (images, {card.prompt.length}): {what}")
+    level, factor = card.calibration.coverage, card.calibration.factor
     lines += [
         "Outputs, float32 (images,) each:",
         "  quality: 1 (bad) to 5 (excellent)",
-        f"  spread: the {card.calibration.coverage:.0%} interval is quality -/+ "
-        f"{card.calibration.factor:.6g} * spread",
+        f"  spread: the {level:.0%} interval is quality -/+ {factor:.6g} * spread",
         *(f"  {name}: an aspect, on the same scale" for name in sorted(card.aspects)),
         "Views must be cut as Foveal cuts them, or scores mean nothing: foveal.assessor.cut_views(",
         f"  foveal.imaging.decode.decode(FILE).pixels, card.views), the card being in {CARD_KEY}.",
@@ -163,7 +164,7 @@ def write_openvino(
         found = _compare(artifact, {"openvino": _run_ir(core, trial)}, images, tolerance, path)
         for suffix in (".bin", ".xml"):
             made, final = trial.with_suffix(suffix), path.with_suffix(suffix)
-            _guard(final, lambda made=made, final=final: made.replace(final))  # type: ignore[misc]
+            _guard(final, partial(made.replace, final))
     return found
 
 
@@ -184,9 +185,13 @@ def _installed() -> list[str]:
 
 def _run_ir(core: Any, path: Path) -> Run:
     compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    request = compiled.create_infer_request()
 
     def run(views: dict[str, Batch]) -> Outputs:
-        return {port.any_name: values for port, values in compiled(views).items()}
+        request.infer(views)
+        return {
+            name: request.get_tensor(name).data.copy() for port in compiled.outputs for name in port.names
+        }
 
     return run
 

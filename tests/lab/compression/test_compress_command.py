@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from foveal.artifact.file import read_artifact
@@ -13,6 +14,7 @@ from foveal.cli.run import run
 from foveal.lab.training.recipe import recipe_from
 from foveal.lab.training_run import train
 from foveal.ratings.table import Ratings
+from foveal.weights import available
 
 Compress = Callable[..., int]
 
@@ -68,6 +70,26 @@ def test_a_trained_model_becomes_a_small_file(
     assert "CR_paper" in said
     assert "validation SRCC" in said
     assert read_artifact(path).card.name == "mine"
+
+
+def test_a_finished_file_can_be_coded_without_loss(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "same"
+    assert run(["compress", "foveal-compact", "--lossless", "--out", str(out)]) == 0
+    assert "no score changes" in capsys.readouterr().out
+    before, after = read_artifact(available()["foveal-compact"]), read_artifact(out)
+    assert out.stat().st_size < 1_600_000
+    assert after.graph == before.graph
+    assert after.weights.keys() == before.weights.keys()
+    for name, value in before.weights.items():
+        assert after.weights[name].dtype == value.dtype
+        assert np.array_equal(after.weights[name], value)
+
+
+def test_a_folder_cannot_be_coded_without_loss(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compress", str(trained), "--lossless"]) == 2
+    assert "--lossless is for model files" in capsys.readouterr().err
 
 
 def test_training_notes_what_it_learnt_from(trained: Path, table: Path) -> None:

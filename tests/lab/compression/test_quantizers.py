@@ -73,7 +73,7 @@ def test_bits_that_no_grid_has(bits: float) -> None:
         half_range(bits)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(WEIGHTS, st.floats(0.02, 3))
 def test_spread_scales_lie_on_a_grid_and_reach_all_weights(weights: NDArray[np.float32], step: float) -> None:
     scale = spread_scale(weights, step)
@@ -118,7 +118,7 @@ def test_rows_of_zeros() -> None:
         assert not round_to(weights, scale).levels.any()
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(WEIGHTS, st.sampled_from([2, 3, 4, 8]))
 def test_clipping_is_never_worse_than_the_whole_range(weights: NDArray[np.float32], bits: int) -> None:
     most = half_range(bits)
@@ -173,7 +173,7 @@ def test_compensation_is_that_of_a_slow_version(width: int) -> None:
     assert np.array_equal(compensate(weights, second, scale).levels, expected)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([0.3, 1.0, 2.0]))
 def test_compensation_is_no_worse_than_rounding(seed: int, step: float) -> None:
     weights, second = random(16, 48, seed=seed), second_moment(48, seed)

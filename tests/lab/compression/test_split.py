@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,16 @@ def judge(model: TrainedModel, views: dict[str, NDArray[np.uint8]]) -> tuple[NDA
     return judgement.quality.numpy()[:, 0], judgement.spread.numpy()[:, 0]
 
 
-def test_body_and_head_together_score_as_the_model_does(tiny_backbone: Backbone) -> None:
+@pytest.fixture(scope="module")
+def head(tiny_backbone: Backbone) -> bytes:
+    model, body = probe_of_two(tiny_backbone("dino").folder)
+    return export_head(model.network, body)
+
+
+def test_body_and_head_together_score_as_the_model_does(tiny_backbone: Backbone, head: bytes) -> None:
     model, body = probe_of_two(tiny_backbone("dino").folder)
     assert can_split(model.network)
-    joined = chain(body.onnx, export_head(model.network, body))
+    joined = chain(body.onnx, head)
     onnx.checker.check_model(onnx.load_from_string(joined))
     views = {"whole": pixels(3)}
     given = run(joined, views)
@@ -77,13 +84,13 @@ def test_layers_of_the_body_are_called_what_modules_are(tiny_backbone: Backbone)
         assert layer.bias == f"{layer.name}.bias"
 
 
-def test_a_head_can_be_exported_that_has_changed_since(tiny_backbone: Backbone) -> None:
+def test_a_head_can_be_exported_that_has_changed_since(tiny_backbone: Backbone, head: bytes) -> None:
     model, body = probe_of_two(tiny_backbone("dino").folder)
     changed = copy.deepcopy(model.network)
     changed.get_parameter("probe.head.quality.bias").data.add_(0.5)
     features = {"features_whole": np.random.default_rng(0).normal(size=(4, body.widths["whole"]))}
     features = {name: rows.astype(np.float32) for name, rows in features.items()}
-    before, after = (run(export_head(network, body), features) for network in (model.network, changed))
+    before, after = run(head, features), run(export_head(changed, body), features)
     np.testing.assert_allclose(after["quality"], before["quality"] + 0.5, atol=1e-5)
     np.testing.assert_allclose(after["spread"], before["spread"], atol=1e-6)
 
@@ -95,9 +102,9 @@ def test_a_head_can_be_exported_that_has_changed_since(tiny_backbone: Backbone) 
         ("glia", {"width": 4, "heads": 2, "layers": (1, 3), "readout_width": 4}),
     ],
 )
-def test_models_that_cannot_be_cut(tiny_backbone: Backbone, kind: str, options: dict[str, Any]) -> None:
+def test_models_that_cannot_be_cut(tiny_vit: Path, kind: str, options: dict[str, Any]) -> None:
     """One whose training changed the backbone, and one that gives a map."""
-    model = tiny_model(tiny_backbone("dino").folder, kind, **options)
+    model = tiny_model(tiny_vit, kind, **options)
     assert not can_split(model.network)
     with pytest.raises(ValueError, match=f"a model of kind {kind} as trained here has no head of its own"):
         export_body(model)

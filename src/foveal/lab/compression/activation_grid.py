@@ -27,6 +27,9 @@ STEPS = 255
 MOST_OUTLIERS = 8
 """Channels that are passed by at most: each costs a little time."""
 _WORTH = 0.5
+# Noise of rounding averages out over tokens and images. What is cut off always has the same sign: it weighs
+# more. Measured on a ViT-Tiny: 1 and 64 shift scores by half as much again.
+_WEIGHT_OF_CUTS = 8.0
 _CUTS = np.geomspace(1, 1 / 64, 73)
 
 
@@ -128,7 +131,7 @@ def _best_range(
     cut_below = _cut_off(-values[::-1], costs[::-1], lows)
     width = 2 * highs if signed else highs
     noise = ((width[:, None] + lows) / STEPS) ** 2 / 12 * total
-    losses = noise + cut_above[:, None] + cut_below
+    losses = noise + _WEIGHT_OF_CUTS * (cut_above[:, None] + cut_below)
     above, below = np.unravel_index(losses.argmin(), losses.shape)
     return -float(lows[below]), float(highs[above]), float(losses[above, below])
 
@@ -141,7 +144,8 @@ def _cut_off(
     of_costs, of_values, of_squares = (
         np.concatenate([[0.0], np.cumsum((costs * values**power)[::-1])])[count] for power in (0, 1, 2)
     )
-    return np.maximum(of_squares - 2 * cuts * of_values + cuts**2 * of_costs, 0.0)
+    beyond: NDArray[np.float64] = of_squares - 2 * cuts * of_values + cuts**2 * of_costs
+    return beyond.clip(min=0.0)
 
 
 def sample_activations(

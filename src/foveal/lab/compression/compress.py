@@ -75,7 +75,7 @@ class CompressionConfig:
     sensitivity_images: int = 16
     trust: float = 0.75
     head_step: float = 2.0
-    sequential: SequentialConfig = field(default_factory=SequentialConfig)
+    sequential: SequentialConfig = field(default_factory=lambda: SequentialConfig(together=4))
     refit: RefitConfig = field(default_factory=RefitConfig)
     refit_images: int = 0
     finetune: FinetuneConfig | None = None

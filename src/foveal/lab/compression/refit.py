@@ -110,9 +110,7 @@ def refit_head(
     # Few ratings make one batch, not an error.
     training = replace(config.training, batch=max(LEAST_BATCH, min(config.training.batch, len(learnt))))
     with tempfile.TemporaryDirectory() as folder:
-        result = fit(
-            head, fitted.parameter_groups(), learnt, chooses, training, folder=folder, cpu=True
-        )
+        result = fit(head, fitted.parameter_groups(), learnt, chooses, training, folder=folder, cpu=True)
     return fitted.eval(), float(result.validation["srcc"])
 
 

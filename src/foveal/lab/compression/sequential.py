@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,8 @@ class SequentialConfig:
             original outputs with the least squared error; 1 entirely, 0 not at all.
         ridge: how much each input must matter for that, as a share of the mean power.
         biases: set biases so that the mean of each output stays what it was.
+        together: stages that are fitted on one run of the graph: at 1 each knows of all before it, at 4 a
+            block of a transformer knows of the blocks before it, in a quarter of the time.
     """
 
     vectors: int = 96
@@ -43,10 +46,12 @@ class SequentialConfig:
     adapt: float = 0.0
     ridge: float = 0.01
     biases: bool = True
+    together: int = 1
 
     def __post_init__(self) -> None:
-        if self.vectors < 1:
-            raise ValueError(f"vectors is {self.vectors}, expected 1 or more")
+        for name in ("vectors", "together"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
         if not (self.damping > 0 and self.ridge > 0 and 0 <= self.adapt <= 1):
             raise ValueError("damping and ridge must be above 0, adapt from 0 to 1")
 
@@ -91,14 +96,17 @@ def quantize_graph(  # noqa: PLR0917
     original = _gather(layer_inputs(model, layers, images, config.vectors))
     done: dict[str, Quantized] = {}
     current = with_initializers(model, {})
-    for place, stage in _stages(layers).items():
-        before = original.pop(place)
-        now = _gather(layer_inputs(current, stage, images, config.vectors))[place]
-        arrays, fitted = _fit_stage(current, stage, scales, (before, now), config)
-        current = with_initializers(current, arrays)
-        done.update(fitted)
-        if progress is not None:
-            progress(len(done), len(layers))
+    stages = iter(_stages(layers).items())
+    while chunk := dict(islice(stages, config.together)):
+        inner = [layer for stage in chunk.values() for layer in stage]
+        now = _gather(layer_inputs(current, inner, images, config.vectors))
+        for place, stage in chunk.items():
+            pair = original.pop(place), now.pop(place)
+            arrays, fitted = _fit_stage(current, stage, scales, pair, config)
+            current = with_initializers(current, arrays)
+            done.update(fitted)
+            if progress is not None:
+                progress(len(done), len(layers))
     return QuantizedGraph(current, done)
 
 

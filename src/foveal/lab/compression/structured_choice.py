@@ -96,7 +96,7 @@ def order_by_worth(weights: Array, spread: Spread, worth: Array, chunk: int = 1)
 
 
 def _leave(weights: Array, spread: Spread, units: int, chunk: int, given: NDArray[np.intp] | None) -> Order:
-    inverse = np.linalg.inv(spread.correlation)
+    inverse: Array = np.linalg.inv(spread.correlation).astype(np.float64)
     rest = weights * spread.deviation
     present = np.arange(units)
     chunks, errors, total = [], [], 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class Cutter:
         self._change(block.vectors, lambda row: row[..., inputs_of_units(kept, row.shape[-1] // block.units)])
         for axis in (-2, -1):
             slots = [slot for slot, counted in block.shapes if counted == axis]
-            self._change(slots, lambda shape, axis=axis: _recounted(shape, axis, block.units, len(kept)))
+            self._change(slots, partial(_recounted, axis=axis, before=block.units, now=len(kept)))
 
     def _set_weights(self, layer: Layer, matrix: Array) -> None:
         self._write(layer.weight, np.moveaxis(matrix, 0, layer.output_axis).astype(np.float32))

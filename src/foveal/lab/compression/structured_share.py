@@ -95,6 +95,8 @@ def measured_prices(
         group: its blocks of one kind.
         images: at least two; the cost is one run of each for each block.
     """
+    if not group:
+        return {}
     original = _outputs(model, images)
     deviation = np.maximum(original.std(axis=0), 1e-6 * max(1.0, float(np.abs(original).max())))
     prices: Prices = {}
