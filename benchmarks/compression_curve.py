@@ -47,8 +47,8 @@ from foveal.lab.export import to_artifact
 from foveal.lab.training.inference import OrderedInference
 from foveal.runtime.engine import input_shapes
 
-FIXED_BITS = (3, 4, 5, 6, 8)
-MEAN_BITS = (1.3, 1.8, 2.4, 3.2, 4.5)
+FIXED_BITS = (3, 4, 5, 6)
+MEAN_BITS = (1.4, 2.0, 2.8, 4.0)
 BETA = 0.5
 TRUST = 0.75
 CHANCES = 3
@@ -164,7 +164,9 @@ def methods(bench: Bench) -> Iterator[Method]:
     yield Method("clipped, a scale a row", FIXED_BITS, clipped)
     yield Method("clipped, error-compensated", FIXED_BITS, clipped_compensated)
     yield Method("unclipped, error-compensated, even", MEAN_BITS, spread(even_steps(names)))
-    yield Method("... by sensitivity", MEAN_BITS, spread(steps_by_sensitivity(bench.sensitivity, sizes, TRUST)))
+    yield Method(
+        "... by sensitivity", MEAN_BITS, spread(steps_by_sensitivity(bench.sensitivity, sizes, TRUST))
+    )
     for sign, text in (("paper", "as in Eq. 8"), ("text", "as in the text")):
         scores = {name: item.qlis(BETA, sign) for name, item in found.items()}
         yield Method(f"... by QLIS, sign {text}", MEAN_BITS, spread(steps_by_rank(scores)))

@@ -28,13 +28,13 @@ from foveal.lab.export_trained import (
     ExportError,
     artifact_views,
     export_model,
-    made_pictures,
 )
 from foveal.lab.models.base import Backbones
 from foveal.lab.models.registry import MODELS
 from foveal.lab.trained import Record, TrainedModel, load_trained, reference
 from foveal.lab.training.recipe import CardConfig
 from foveal.ratings.table import Ratings
+from foveal.runtime.convert import made_pictures
 from foveal.runtime.select import make_engine
 
 LORA = TuningMode("lora", rank=2, alpha=16.0, targets=("q", "v", "fc1"))

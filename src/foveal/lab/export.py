@@ -17,12 +17,17 @@ from torch import nn
 from foveal.artifact.card import Card
 from foveal.artifact.file import Artifact
 from foveal.artifact.onnx_wire import detach_initializers
+from foveal.errors import FovealError
 from foveal.imaging.views import SIDE
 
 _OPSET = 18
 
 Views = Mapping[str, NDArray[np.uint8]]
 """A batch of each view by input name, uint8 (batch, side, side, 3)."""
+
+
+class GraphError(FovealError):
+    """A network cannot be written as a graph; the message says why."""
 
 
 def example_views(count: int, side: int = SIDE) -> tuple[torch.Tensor, ...]:
@@ -46,6 +51,9 @@ def to_onnx(
 
     Returns:
         A serialized ONNX model.
+
+    Raises:
+        GraphError: torch cannot write it.
     """
     network = network.eval()
     # At every export it would say again that torchvision's operators are not there; they are not needed.
@@ -54,17 +62,21 @@ def to_onnx(
     free = tuple({0: "batch"} for _ in inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program: Any = torch.onnx.export(
-            network,
-            example,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            # The exporter wants the shapes of a forward(*views) one level deeper.
-            dynamic_shapes=(free,) if _takes_any_number(network) else free,
-            opset_version=_OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+        try:
+            program: Any = torch.onnx.export(
+                network,
+                example,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                # The exporter wants the shapes of a forward(*views) one level deeper.
+                dynamic_shapes=(free,) if _takes_any_number(network) else free,
+                opset_version=_OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).strip().partition("\n")[0]
+            raise GraphError(f"torch cannot write this model as a graph ({reason})") from error
     program.save(buffer)
     return buffer.getvalue()
 

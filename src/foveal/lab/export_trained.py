@@ -7,7 +7,7 @@ import datetime
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,18 @@ from foveal.artifact.file import read_artifact, write_artifact
 from foveal.assessor import cut_views
 from foveal.errors import FovealError
 from foveal.imaging.decode import decode
-from foveal.imaging.views import Pixels
 from foveal.lab.backbones.base import Backbone
 from foveal.lab.backbones.tuning import merge_tuning
-from foveal.lab.export import example_views, to_artifact, to_onnx
+from foveal.lab.export import GraphError, example_views, to_artifact, to_onnx
 from foveal.lab.models.base import Judgement
 from foveal.lab.trained import TrainedModel
 from foveal.prompts import PromptReader
+from foveal.runtime.convert import made_pictures
 from foveal.runtime.engine import OUTPUTS, Batch
 from foveal.runtime.select import make_engine
 
 TOLERANCE = 1e-3
 """Largest difference of quality, on the 1-5 scale, between torch and the artifact."""
-_SHAPES = ((512, 512), (384, 640), (700, 300), (224, 224), (150, 200), (1080, 1920))
-_SMOOTH = 12
 _PROMPTS = (
     "a red bicycle against a white wall",
     "",
@@ -44,10 +42,6 @@ _PROMPTS = (
 
 class ExportError(FovealError):
     """There is no artifact, or it does not score as the model does."""
-
-
-class GraphError(FovealError):
-    """A model cannot be written as a graph; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -222,11 +216,7 @@ def model_graph(model: TrainedModel, draws: int = 1) -> tuple[bytes, bytes | Non
     if text is not None:
         ids = torch.ones(2, text.max_length, dtype=torch.int64)
         example = (*example, ids, ids.clone())
-    try:
-        return to_onnx(graph, example, list(graph.inputs), graph.outputs), tokenizer
-    except torch.onnx.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise GraphError(f"torch cannot write this model as a graph ({reason})") from error
+    return to_onnx(graph, example, list(graph.inputs), graph.outputs), tokenizer
 
 
 def runnable_copy(model: TrainedModel) -> TrainedModel:
@@ -297,17 +287,6 @@ def compare_scores(graph: ArtifactGraph, path: Path, images: Iterable[Any]) -> A
     quality, spread, *further = np.abs(differences).max(axis=0)  # NaN if any of them is
     width = artifact.card.calibration.factor * float(spread)
     return Agreement(len(differences), float(quality), width, float(np.max(further)) if further else 0.0)
-
-
-def made_pictures(seed: int = 0) -> Iterator[Pixels]:
-    """Pictures of several shapes, smooth, noisy and in between, uint8 (height, width, 3)."""
-    generator = np.random.default_rng(seed)
-    for height, width in _SHAPES:
-        coarse = generator.uniform(0, 255, (_SMOOTH, _SMOOTH, 3))
-        rows = np.linspace(0, _SMOOTH - 1, height).astype(int)
-        columns = np.linspace(0, _SMOOTH - 1, width).astype(int)
-        noise = generator.normal(0, generator.uniform(0, 40), (height, width, 3))
-        yield np.clip(coarse[rows][:, columns] + noise, 0, 255).astype(np.uint8)
 
 
 def _input(name: str, spec: ViewSpec, draw: int) -> str:

@@ -108,6 +108,8 @@ def _config(threads: int, precision: Precision) -> dict[str, Any]:
         "NUM_STREAMS": threads,
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": precision,
+        # Where only weights are quantised OpenVINO would round activations too, for speed, on some CPUs.
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         # Pinned threads of two processes would meet on the same cores.
         "ENABLE_CPU_PINNING": False,
     }

@@ -33,7 +33,9 @@ from foveal.lab.compression.refit import (
 from foveal.lab.compression.sensitivity import measure_sensitivity
 from foveal.lab.compression.sequential import QuantizedGraph, SequentialConfig, quantize_graph
 from foveal.lab.compression.split import export_head
+from foveal.lab.compression.structured import StructuredConfig, prune_structured
 from foveal.lab.compression.subject import Subject
+from foveal.lab.compression.tidy import tidy
 from foveal.lab.export import chain
 from foveal.lab.models.base import QualityModel
 from foveal.lab.training.inference import OrderedInference
@@ -68,6 +70,8 @@ class CompressionConfig:
         finetune: how the compressed body learns from the original one; None leaves it as it is. Only for
             models with a head apart.
         finetune_images: images of the training part that it learns on, at most; 0 takes all.
+        structured: whole units that leave before anything is rounded; None keeps them all. Not together with
+            fine-tuning, whose network has them all.
     """
 
     integer: bool = True
@@ -80,11 +84,14 @@ class CompressionConfig:
     refit_images: int = 0
     finetune: FinetuneConfig | None = None
     finetune_images: int = 0
+    structured: StructuredConfig | None = None
 
     def __post_init__(self) -> None:
         for name in ("calibration", "sensitivity_images"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 2 or more")
+        if self.structured is not None and self.finetune is not None:
+            raise ValueError("structured pruning and fine-tuning exclude each other")
         if not 0 <= self.trust <= 1:
             raise ValueError(f"trust is {self.trust}, expected 0 to 1")
         if not self.head_step > 0:
@@ -157,17 +164,32 @@ class Compressor:
         self.validation = validation
         self.config = config or CompressionConfig()
         self._tell = progress or (lambda what, done, total: None)
-        self.layers = find_layers(subject.body)
+        self._calibration = list(train.some(self.config.calibration))
+        self.body = self._prepared(subject.body)
+        self.layers = find_layers(self.body)
         if not self.layers:
             raise CompressionError(f"{subject.card.model}: its graph has no layers that could be compressed")
-        self.weights = read_weights(subject.body, self.layers)
-        self._calibration = list(train.some(self.config.calibration))
+        self.weights = read_weights(self.body, self.layers)
         self._relative: dict[str, float] | None = None
         self._moments: Mapping[str, Moments] | None = None
         self._other_bytes: float | None = None
         self._original_srcc: float | None = None
         self._teacher: Features | None = None
         self.original_size = _file_size(subject.original, compact=False)
+
+    def _prepared(self, body: onnx.ModelProto) -> onnx.ModelProto:
+        """The graph that is quantised: in fp32, without the units that are to leave."""
+        if self.config.finetune is not None:
+            return body  # its weights must be those of the network that is tuned
+        if self.config.structured is None:
+            return tidy(body)
+        pruned = prune_structured(
+            body,
+            self._calibration,
+            self.config.structured,
+            lambda done, total: self._tell("pruning", done, total),
+        )
+        return tidy(pruned.model)
 
     @property
     def weight_count(self) -> int:
@@ -178,7 +200,7 @@ class Compressor:
         """Of each layer's inputs before compression, by layer's name."""
         if self._moments is None:
             vectors = self.config.sequential.vectors
-            self._moments = collect_moments(self.subject.body, self.layers, self._calibration, vectors)
+            self._moments = collect_moments(self.body, self.layers, self._calibration, vectors)
         return self._moments
 
     def relative_steps(self) -> Mapping[str, float]:
@@ -186,7 +208,7 @@ class Compressor:
         if self._relative is None:
             few = self._calibration[:: max(1, len(self._calibration) // self.config.sensitivity_images)]
             sensitivity = measure_sensitivity(
-                self.subject.body,
+                self.body,
                 self.layers,
                 self.moments(),
                 few,
@@ -205,7 +227,7 @@ class Compressor:
         levels = self._rounded(bits)
         weighed = sum(item.entropy * item.levels.size for item in levels.values()) / 8
         if self._other_bytes is None:
-            body = with_levels(self.subject.body, self.layers, levels).SerializeToString()
+            body = with_levels(self.body, self.layers, levels).SerializeToString()
             if self.subject.parts is not None and self.subject.trained is not None:
                 head, _ = self._compressed_head(self.subject.trained.network)
                 body = chain(body, head.SerializeToString())
@@ -246,7 +268,7 @@ class Compressor:
         """Compress with a given step of each layer's grid, in standard deviations of its weights."""
         scales = {name: spread_scale(self.weights[name], step) for name, step in steps.items()}
         fitted = quantize_graph(
-            self.subject.body,
+            self.body,
             self.layers,
             scales,
             self._calibration,
@@ -255,7 +277,7 @@ class Compressor:
         )
         if self.config.finetune is not None:
             fitted = self._finetuned(fitted, self.config.finetune)
-        if self.config.integer and not _has_integer_activations(self.subject.body):
+        if self.config.integer and not _has_integer_activations(self.body):
             self._tell("calibrating activations", 0, 1)
             body = with_integer_activations(fitted.model, self.layers, fitted.layers, self._calibration)
         else:

@@ -53,8 +53,8 @@ class Quantized:
     @property
     def entropy(self) -> float:
         """Bits a weight that an ideal code of independent levels needs."""
-        _, counts = np.unique(self.levels, return_counts=True)
-        share = counts / counts.sum()
+        counts = np.bincount(np.ravel(self.levels).view(np.uint8), minlength=1)
+        share = counts[counts > 0] / self.levels.size
         return float(-(share * np.log2(share)).sum())
 
 

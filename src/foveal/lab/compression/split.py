@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.lab.export import example_views, to_onnx
-from foveal.lab.export_trained import GraphError, judgement_columns, runnable_copy
+from foveal.lab.export_trained import judgement_columns, runnable_copy
 from foveal.lab.models.base import QualityModel
 from foveal.lab.trained import TrainedModel
 from foveal.runtime.engine import OUTPUTS
@@ -56,11 +56,7 @@ def export_body(model: TrainedModel) -> Body:
     graph = BodyGraph(network).eval()
     with torch.inference_mode():
         widths = [encoded.shape[1] for encoded in graph(*example)]
-    try:
-        onnx = to_onnx(graph, example, list(network.views), list(features.values()))
-    except torch.onnx.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise GraphError(f"torch cannot write this model as a graph ({reason})") from error
+    onnx = to_onnx(graph, example, list(network.views), list(features.values()))
     return Body(onnx, features, dict(zip(network.views, widths, strict=True)))
 
 

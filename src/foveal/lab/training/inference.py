@@ -28,6 +28,7 @@ class OrderedInference:
             model.reshape(dict(shapes))
         # Where the CPU has bf16 OpenVINO would take it unasked, and the assessor's engine does not.
         options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
+        options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = "0"  # as the assessor's engine has it
         compiled = core.compile_model(model, "CPU", options)
         self._queue = openvino.AsyncInferQueue(compiled)
         self._outputs = len(model.outputs)
