@@ -2,8 +2,8 @@
 
     python benchmarks/compression_curve.py MODEL RATINGS [--images N] [--out DIR]
 
-MODEL is an fp32 artifact, RATINGS a recipe (TOML) or the data.json of a training run. Every point is the
-whole model written to a compact file and judged on validation images; the test part is not looked at.
+MODEL is the folder of a trained model, RATINGS a recipe (TOML) or the data.json of a training run. A point is
+the whole model written to a compact file and judged on validation images; the test part is not looked at.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from foveal.artifact.file import Artifact, read_artifact, write_artifact
+from foveal.artifact.file import Artifact, write_artifact
 from foveal.evaluation.correlation import plcc, srcc
 from foveal.lab.compression.allocation import (
     even_steps,
@@ -43,7 +43,9 @@ from foveal.lab.compression.quantizers import (
 )
 from foveal.lab.compression.rated_views import RatedViews
 from foveal.lab.compression.sensitivity import measure_sensitivity
+from foveal.lab.compression.subject import Subject, subject_of_model
 from foveal.lab.export import to_artifact
+from foveal.lab.trained import load_trained
 from foveal.lab.training.inference import OrderedInference
 from foveal.runtime.engine import input_shapes
 
@@ -51,9 +53,9 @@ FIXED_BITS = (3, 4, 5, 6)
 MEAN_BITS = (1.4, 2.0, 2.8, 4.0)
 BETA = 0.5
 TRUST = 0.75
-CHANCES = 3
-WIDEST = 2048
-"""Layers with more inputs (a probe on pooled features) are rounded without compensation."""
+CHANCES = 2
+HEAD_STEP = 2.0
+"""Step of layers that read pooled features, as in 'foveal compress'; bits are those of the others."""
 
 
 @dataclass(frozen=True)
@@ -75,23 +77,20 @@ class Method:
 class Bench:
     """One model and what all methods need of it."""
 
-    def __init__(self, artifact: Artifact, train: RatedViews, validation: RatedViews) -> None:
+    def __init__(self, subject: Subject, train: RatedViews, validation: RatedViews) -> None:
         import onnx
 
-        self.artifact = artifact
-        self.model = onnx.load_from_string(artifact.model_bytes())
+        self.artifact = subject.original
+        self.model = onnx.load_from_string(self.artifact.model_bytes())
         self.layers = find_layers(self.model)
         self.weights = read_weights(self.model, self.layers)
         self.validation = list(validation)
         self.rated = np.zeros(len(validation)) if validation.rated is None else validation.rated[:, 0]
-        self.original_size = self.file_size(artifact, compact=False)
+        self.original_size = self.file_size(self.artifact, compact=False)
         calibration = list(train)
-        inner = [layer for layer in self.layers if self.weights[layer.name].shape[1] <= WIDEST]
-        self.moments: dict[str, Moments] = collect_moments(self.model, inner, calibration, 96)
-        self.sensitivity = measure_sensitivity(self.model, inner, self.moments, calibration[::4])
-        # What is not measured is taken for as sensitive as the least sensitive of the others.
-        least = min(self.sensitivity.values())
-        self.sensitivity |= {layer.name: least for layer in self.layers if layer.name not in self.sensitivity}
+        body = find_layers(subject.body)
+        self.moments: dict[str, Moments] = collect_moments(subject.body, body, calibration, 96)
+        self.sensitivity = measure_sensitivity(subject.body, body, self.moments, calibration[::4])
 
     def compensated(self, name: str, scale: Scale, most: int = 127) -> Quantized:
         """Levels of a layer, with error compensation where its inputs are known."""
@@ -124,7 +123,9 @@ class Bench:
 
 def methods(bench: Bench) -> Iterator[Method]:
     weights, names = bench.weights, [layer.name for layer in bench.layers]
-    sizes = {layer.name: layer.size for layer in bench.layers}
+    head = [name for name in names if name not in bench.moments]
+    body = {name: weights[name] for name in names if name not in head}
+    sizes = {name: matrix.size for name, matrix in body.items()}
 
     def minmax_levels(bits: float) -> dict[str, Quantized]:
         # The file is as large as with these codes; one scale a tensor.
@@ -154,16 +155,16 @@ def methods(bench: Bench) -> Iterator[Method]:
 
     def spread(relative: Mapping[str, float]) -> Callable[[float], dict[str, Quantized]]:
         def quantize(bits: float) -> dict[str, Quantized]:
-            steps = steps_for_bits(weights, relative, bits)
+            steps = steps_for_bits(body, relative, bits) | dict.fromkeys(head, HEAD_STEP)
             return {name: bench.compensated(name, spread_scale(weights[name], steps[name])) for name in names}
 
         return quantize
 
-    found = importance(weights)
+    found = importance(body)
     yield Method("paper: min-max, one scale a tensor", FIXED_BITS, minmax_levels, minmax_weights)
     yield Method("clipped, a scale a row", FIXED_BITS, clipped)
     yield Method("clipped, error-compensated", FIXED_BITS, clipped_compensated)
-    yield Method("unclipped, error-compensated, even", MEAN_BITS, spread(even_steps(names)))
+    yield Method("unclipped, error-compensated, even", MEAN_BITS, spread(even_steps(list(body))))
     yield Method(
         "... by sensitivity", MEAN_BITS, spread(steps_by_sensitivity(bench.sensitivity, sizes, TRUST))
     )
@@ -171,7 +172,7 @@ def methods(bench: Bench) -> Iterator[Method]:
         scores = {name: item.qlis(BETA, sign) for name, item in found.items()}
         yield Method(f"... by QLIS, sign {text}", MEAN_BITS, spread(steps_by_rank(scores)))
     for seed in range(CHANCES):
-        yield Method(f"... by chance, seed {seed}", MEAN_BITS, spread(steps_by_chance(names, seed)))
+        yield Method(f"... by chance, seed {seed}", MEAN_BITS, spread(steps_by_chance(list(body), seed)))
 
 
 def measure(bench: Bench, method: Method, bits: float) -> dict[str, float | str]:
@@ -211,7 +212,7 @@ def plot(rows: list[dict[str, float | str]], baseline: float, path: Path) -> Non
             *zip(*points, strict=True),
             marker="." if chance else "o",
             color="0.75" if chance else None,
-            label=None if chance and "seed 0" not in name else name.replace(", seed 0", " (three seeds)"),
+            label=None if chance and "seed 0" not in name else name.replace(", seed 0", " (two seeds)"),
         )
     axes.set_xscale("log", base=2)
     ticks = [4, 6, 8, 12, 16, 22, 32]
@@ -224,18 +225,19 @@ def plot(rows: list[dict[str, float | str]], baseline: float, path: Path) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", help="folder of a trained model with a head of its own")
+    parser.add_argument("--backbone", help="that it stands on, if not found by its name")
     parser.add_argument("ratings", type=Path, help="recipe (TOML), or data.json of a training run")
     parser.add_argument("--images", type=int, default=500, help="validation images")
     parser.add_argument("--out", type=Path, default=Path("runs/compression-curve"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    artifact = read_artifact(options.model)
+    subject = subject_of_model(load_trained(options.model, backbone=options.backbone))
     parts = read_parts(options.ratings)
     train, validation = (
-        rated_views(part, artifact.card.views, ("quality",)) for part in (parts.train, parts.validation)
+        rated_views(part, subject.views, ("quality",)) for part in (parts.train, parts.validation)
     )
-    bench = Bench(artifact, train.some(96), validation.some(options.images))
+    bench = Bench(subject, train.some(96), validation.some(options.images))
     baseline = bench.judged({})
     print(f"fp32: {bench.original_size} bytes, SRCC {baseline[0]:.4f}, PLCC {baseline[1]:.4f}", flush=True)
     rows = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -67,6 +68,7 @@ class SizeType(click.ParamType[int]):
     metavar="FILE",
     help="The artifact; by default its name and '-compressed.foveal.safetensors'.",
 )
+@click.option("--version", metavar="TEXT", help="Version in the file's card; by default the one it had.")
 @click.option(
     "--recipe",
     type=click.Path(dir_okay=False),
@@ -122,6 +124,7 @@ def compress(
     max_drop: float | None,
     lossless: bool,
     out: str | None,
+    version: str | None,
     recipe: str | None,
     pictures: str | None,
     weights_only: bool,
@@ -157,7 +160,11 @@ def compress(
         config = _config(weights_only, finetune, calibration, (prune_mlp, prune_heads))
         train, validation = _images(subject, model, recipe, pictures)
         compressed = _run(_compressor(subject, train, validation, config, tell), target_size, max_drop)
-    write_artifact(out, compressed.artifact, store_float16=True, compact=True)
+    artifact = compressed.artifact
+    if version is not None:
+        with _explained():
+            artifact = replace(artifact, card=replace(artifact.card, version=version))
+    write_artifact(out, artifact, store_float16=True, compact=True)
     click.echo(f"{out}: {_summary(compressed)}")
 
 

@@ -61,7 +61,7 @@ def compress(trained: Path, tiny_vit: Path, tmp_path: Path, monkeypatch: pytest.
 def test_a_trained_model_becomes_a_small_file(
     compress: Compress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert compress("--target-size", "30kB") == 0
+    assert compress("--target-size", "30kB", "--version", "2.0-small") == 0
     path = tmp_path / "mine-compressed.foveal.safetensors"
     assert path.stat().st_size <= 30_000
     said = capsys.readouterr().out
@@ -69,7 +69,7 @@ def test_a_trained_model_becomes_a_small_file(
     assert "CR_file" in said
     assert "CR_paper" in said
     assert "validation SRCC" in said
-    assert read_artifact(path).card.name == "mine"
+    assert read_artifact(path).card.model == "mine@2.0-small"
 
 
 def test_a_finished_file_can_be_coded_without_loss(

@@ -108,7 +108,7 @@ class Compressed:
     Attributes:
         artifact: to be written with ``compact=True``.
         size: bytes of its file.
-        original_size: bytes of the file before compression, weights as they were.
+        original_size: bytes of the file before compression; of a trained model, of its fp32 artifact.
         bits: mean bits of the weights of all layers, by the entropy of their levels.
         quantized: levels and scales by layer's name.
         srcc: on the validation part; None without ratings.
@@ -175,7 +175,7 @@ class Compressor:
         self._other_bytes: float | None = None
         self._original_srcc: float | None = None
         self._teacher: Features | None = None
-        self.original_size = _file_size(subject.original, compact=False)
+        self.original_size = subject.file_size or _file_size(subject.original, compact=False)
 
     def _prepared(self, body: onnx.ModelProto) -> onnx.ModelProto:
         """The graph that is quantised: in fp32, without the units that are to leave."""
@@ -341,13 +341,14 @@ class Compressor:
 
     def _finish(self, model: bytes, quantized: Mapping[str, Quantized]) -> Compressed:
         """Judge the validation part, calibrate the interval anew, and see how large the file is."""
-        card = self.subject.card
+        # What was measured of the original does not hold of this one.
+        card = replace(self.subject.card, measured={})
         measured = None
         if self.validation is not None:
             quality, spread = self._judge(self.subject.artifact(model, card), self.validation)
             measured = _agreement(quality, self.validation)
             card = _calibrated(card, quality, spread, _rated(self.validation)[:, 0])
-            card = replace(card, measured={**card.measured, "validation SRCC": round(measured, 4)})
+            card = replace(card, measured={"validation SRCC": round(measured, 4)})
         artifact = self.subject.artifact(model, card)
         weights = sum(item.levels.size for item in quantized.values())
         bits = sum(item.entropy * item.levels.size for item in quantized.values()) / weights

@@ -29,12 +29,14 @@ class Subject:
         body: what is quantised: views in; features out if there is a head apart, else all outputs.
         parts: the body and its features, where there is a head apart.
         trained: the model whose head can be fitted anew; None if there is none.
+        file_size: bytes of the file that it was read from; None of a trained model.
     """
 
     original: Artifact
     body: onnx.ModelProto
     parts: Body | None = None
     trained: TrainedModel | None = None
+    file_size: int | None = None
 
     @property
     def card(self) -> Card:
@@ -83,4 +85,5 @@ def subject_of_artifact(path: Path) -> Subject:
     import onnx
 
     artifact = read_artifact(path)
-    return Subject(artifact, with_float_weights(onnx.load_from_string(artifact.model_bytes())))
+    body = with_float_weights(onnx.load_from_string(artifact.model_bytes()))
+    return Subject(artifact, body, file_size=path.stat().st_size)

@@ -264,7 +264,7 @@ def calibrate(places: Places, recipe: dict[str, Any], train: Ratings, split: dic
         "BIQ2021 validation PLCC": round(plcc(predicted, rated), 4),
     }
     card = replace(artifact.card, calibration=calibration, measured=measured)
-    write_artifact(path, replace(artifact, card=card), store_float16=True)
+    write_artifact(path, replace(artifact, card=card), store_float16=True, compact=True)
     print(json.dumps(measured | {"factor": calibration.factor}))
 
 
@@ -307,7 +307,7 @@ def test_artifact(places: Places, recipe: dict[str, Any], test: Ratings) -> None
     calibration = replace(assessor.card.calibration, measured_coverage=round(float(np.mean(inside)), 4))
     artifact = read_artifact(path)
     card = replace(artifact.card, measured=measured, calibration=calibration)
-    write_artifact(path, replace(artifact, card=card), store_float16=True)
+    write_artifact(path, replace(artifact, card=card), store_float16=True, compact=True)
     print(f"coverage of the {calibration.coverage:.0%} interval: {np.mean(inside):.4f}")
 
 
