@@ -110,6 +110,7 @@ def test_levels_lie_in_the_file_as_they_were_chosen(coarse: Compressed, tmp_path
     assert made.paper_ratio == pytest.approx(32 / entropy)
 
 
+@pytest.mark.slow
 def test_fewer_bits_make_a_smaller_file_about_as_small_as_estimated(
     compressor: Compressor, coarse: Compressed, fine: Compressed
 ) -> None:
@@ -118,6 +119,7 @@ def test_fewer_bits_make_a_smaller_file_about_as_small_as_estimated(
     assert compressor.estimate_size(6.0) == pytest.approx(fine.size, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_largest_file_that_fits_is_made(compressor: Compressor) -> None:
     target = compressor.estimate_size(3.0)
     made = compress_to_size(compressor, target)
@@ -187,6 +189,7 @@ def test_the_interval_is_calibrated_anew(
     assert calibration.coverage == compressor.subject.card.calibration.coverage
 
 
+@pytest.mark.slow
 def test_an_artifact_is_compressed_as_it_is(
     subject: Subject, images: tuple[RatedViews, RatedViews], tmp_path: Path
 ) -> None:
@@ -226,6 +229,7 @@ def test_fine_tuning_is_part_of_it(subject: Subject, images: tuple[RatedViews, R
     assert tuned.size == pytest.approx(plain.size, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_model_without_a_head_apart_is_not_fine_tuned(
     subject: Subject, images: tuple[RatedViews, RatedViews], tmp_path: Path
 ) -> None:

@@ -132,6 +132,7 @@ def test_what_is_wrong_is_said_in_a_line(
     assert message in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_a_model_without_a_note_of_its_ratings_needs_to_be_told(
     trained: Path, compress: Compress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

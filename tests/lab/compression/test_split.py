@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from small_graphs import probe_of_two, tiny_model
 
-from foveal.lab.compression import split
 from foveal.lab.compression.layers import find_layers
 from foveal.lab.compression.split import BodyGraph, HeadGraph, can_split, export_body, export_head
 from foveal.lab.export import chain
@@ -117,10 +116,10 @@ def test_a_model_without_a_head_has_no_graph_of_it(tiny_backbone: Backbone) -> N
 
 
 def test_a_body_that_torch_cannot_write(tiny_backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> bytes:
+    def fail(*_: object, **__: object) -> bytes:
         raise torch.onnx.OnnxExporterError("no such operator\nand a long story") from None
 
-    monkeypatch.setattr(split, "to_onnx", fail)
+    monkeypatch.setattr(torch.onnx, "export", fail)
     model, _ = probe_of_two(tiny_backbone("dino").folder)
     with pytest.raises(GraphError, match=r"torch cannot write this model as a graph \(no such operator\)$"):
         export_body(model)

@@ -15,7 +15,7 @@ from foveal.artifact.card import Card
 from foveal.artifact.file import Artifact, write_artifact
 from foveal.errors import FovealError
 from foveal.evaluation.conformal import calibration_factor
-from foveal.evaluation.correlation import srcc
+from foveal.evaluation.correlation import plcc, srcc
 from foveal.lab.compression.allocation import steps_by_sensitivity, steps_for_bits
 from foveal.lab.compression.finetune import FinetuneConfig, finetune_body
 from foveal.lab.compression.integer import with_integer_activations, with_levels
@@ -348,7 +348,9 @@ class Compressor:
             quality, spread = self._judge(self.subject.artifact(model, card), self.validation)
             measured = _agreement(quality, self.validation)
             card = _calibrated(card, quality, spread, _rated(self.validation)[:, 0])
-            card = replace(card, measured={"validation SRCC": round(measured, 4)})
+            linear = float(plcc(quality, _rated(self.validation)[:, 0]))
+            figures = {"validation SRCC": round(measured, 4), "validation PLCC": round(linear, 4)}
+            card = replace(card, measured=figures)
         artifact = self.subject.artifact(model, card)
         weights = sum(item.levels.size for item in quantized.values())
         bits = sum(item.entropy * item.levels.size for item in quantized.values()) / weights
