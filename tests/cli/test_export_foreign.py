@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import foveal
 import foveal.weights
-from foveal.artifact import Artifact, write_artifact
+from foveal.artifact import Artifact, read_artifact, write_artifact
 from foveal.artifact.card import Card
 from foveal.assessor import cut_views
 from foveal.cli.run import run

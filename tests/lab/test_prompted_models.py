@@ -333,6 +333,7 @@ def differences(
             yield name, abs(score - wanted.aspects[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_the_file_judges_each_prompt_as_the_model_does(
     trained: TrainedModel, exported: Path, rated: Ratings, engine: str

@@ -76,6 +76,7 @@ def coarse(compressor: Compressor) -> Compressed:
     return compressor.at_bits(2.0)
 
 
+@pytest.mark.slow
 def test_a_compressed_model_scores_like_the_original_and_is_small(
     fine: Compressed, subject: Subject, rated_pictures: Ratings, tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_compressed_model_scores_like_the_original_and_is_small(
     assert read_artifact(paths[1]).card.measured["validation SRCC"] == pytest.approx(made.srcc, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_levels_lie_in_the_file_as_they_were_chosen(coarse: Compressed, tmp_path: Path) -> None:
     made = coarse
     path = tmp_path / "small"
@@ -181,6 +183,7 @@ def test_without_ratings_the_head_stays(
     assert np.abs(before - after).max() < 0.1
 
 
+@pytest.mark.slow
 def test_the_interval_is_calibrated_anew(
     compressor: Compressor, coarse: Compressed, images: tuple[RatedViews, RatedViews]
 ) -> None:

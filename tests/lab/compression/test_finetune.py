@@ -69,6 +69,7 @@ def tuned(case: Case) -> tuple[QuantizedGraph, list[tuple[int, int, float]]]:
     return case.finetune(epochs=10, batch=12, lr=5e-3, free_lr=3e-3)
 
 
+@pytest.mark.slow
 def test_features_come_nearer_to_what_they_were(case: Case, tuned: tuple[QuantizedGraph, Any]) -> None:
     done, told = tuned
     assert case.error(done.model) < 0.75 * case.error(case.start.model)
