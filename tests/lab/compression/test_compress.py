@@ -158,6 +158,7 @@ def test_a_drop_that_nothing_keeps_is_refused(
         compress_to_drop(compressor, 0.01)
 
 
+@pytest.mark.slow
 def test_a_drop_needs_ratings(subject: Subject, images: tuple[RatedViews, RatedViews]) -> None:
     unrated = RatedViews(images[0].images, subject.views)
     with pytest.raises(ValueError, match="needs ratings"):

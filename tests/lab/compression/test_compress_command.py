@@ -58,6 +58,7 @@ def compress(trained: Path, tiny_vit: Path, tmp_path: Path, monkeypatch: pytest.
     return command
 
 
+@pytest.mark.slow
 def test_a_trained_model_becomes_a_small_file(
     compress: Compress, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,7 +123,11 @@ def test_pictures_are_enough_for_a_size(
         (("--max-drop", "0"), "--max-drop"),
         (("--max-drop", "0.1", "--pictures", "."), "needs ratings"),
         (("--target-size", "1MB", "--pictures", ".", "--recipe", "x.toml"), "exclude each other"),
-        (("--target-size", "1MB", "--recipe", "absent.toml"), "absent.toml: there is no such file"),
+        pytest.param(
+            ("--target-size", "1MB", "--recipe", "absent.toml"),
+            "absent.toml: there is no such file",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(

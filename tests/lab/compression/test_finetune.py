@@ -77,6 +77,7 @@ def test_features_come_nearer_to_what_they_were(case: Case, tuned: tuple[Quantiz
     onnx.checker.check_model(done.model)
 
 
+@pytest.mark.slow
 def test_the_first_step_sees_the_quantised_graph(case: Case) -> None:
     """So all that the graph holds has found its place in the network."""
     _, told = case.finetune(epochs=1, batch=COUNT)
@@ -93,6 +94,7 @@ def test_what_was_learnt_is_what_the_graph_computes(case: Case) -> None:
     assert told[1][2] != pytest.approx(told[0][2], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_weights_stay_on_their_grids(case: Case, tuned: tuple[QuantizedGraph, Any]) -> None:
     done, _ = tuned
     held = read_weights(done.model, case.layers)
