@@ -88,8 +88,8 @@ def test_a_finished_file_can_be_coded_without_loss(
         assert np.array_equal(after.weights[name], value)
 
 
-def test_a_folder_cannot_be_coded_without_loss(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["compress", str(trained), "--lossless"]) == 2
+def test_a_folder_cannot_be_coded_without_loss(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compress", str(tmp_path), "--lossless"]) == 2
     assert "--lossless is for model files" in capsys.readouterr().err
 
 

@@ -84,6 +84,7 @@ def test_the_first_step_sees_the_quantised_graph(case: Case) -> None:
     assert told[0][2] == pytest.approx(case.error(case.start.model), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_what_was_learnt_is_what_the_graph_computes(case: Case) -> None:
     """The loss of a step is that of the weights which the step before left."""
     once, _ = case.finetune(epochs=1, batch=COUNT, lr=0.05)
@@ -113,6 +114,7 @@ def test_weights_stay_on_their_grids(case: Case, tuned: tuple[QuantizedGraph, An
     assert 0.001 < moved.mean() < 0.5
 
 
+@pytest.mark.slow
 def test_what_has_no_grid_is_trained_too_and_nothing_else_changes(
     case: Case, tuned: tuple[QuantizedGraph, Any]
 ) -> None:
