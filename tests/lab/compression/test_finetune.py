@@ -130,6 +130,7 @@ def test_what_has_no_grid_is_trained_too_and_nothing_else_changes(
     assert changed - weights <= parameters
 
 
+@pytest.mark.slow
 def test_the_model_and_the_start_stay_as_they_are(case: Case) -> None:
     state = {name: value.clone() for name, value in case.model.network.state_dict().items()}
     before = case.start.model.SerializeToString()
