@@ -143,6 +143,7 @@ def test_the_model_and_the_start_stay_as_they_are(case: Case) -> None:
     assert all(np.array_equal(case.start.layers[name].levels, value) for name, value in levels.items())
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_bodies(case: Case) -> None:
     one, same, other = (case.finetune(epochs=1, lr=3e-3, seed=seed)[0] for seed in (5, 5, 6))
     assert one.model.SerializeToString() == same.model.SerializeToString()
