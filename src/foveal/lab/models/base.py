@@ -120,6 +120,8 @@ class QualityModel(nn.Module):
         Views that one encoder reads in the same way go through it as one batch: an exported graph then holds
         it once, not once for each view.
         """
+        if len(self.views) == 1:
+            return {name: self.encode(name, views[name]) for name in self.views}
         together: dict[tuple[object, ...], list[str]] = {}
         for name, spec in self.views.items():
             key = (id(self.encoder(name)), self.extractor(name), spec.side)
