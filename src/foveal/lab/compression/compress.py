@@ -164,6 +164,10 @@ class Compressor:
         self.validation = validation
         self.config = config or CompressionConfig()
         self._tell = progress or (lambda what, done, total: None)
+        if subject.card.prompt is not None:
+            raise CompressionError(
+                f"{subject.card.model}: models that read prompts can only be coded without loss (--lossless)"
+            )
         self._calibration = list(train.some(self.config.calibration))
         self.body = self._prepared(subject.body)
         self.layers = find_layers(self.body)
@@ -189,6 +193,10 @@ class Compressor:
             self.config.structured,
             lambda done, total: self._tell("pruning", done, total),
         )
+        if not pruned.removed:
+            raise CompressionError(
+                f"{self.subject.card.model}: its graph has no MLPs or heads that units could leave; do not prune"
+            )
         return tidy(pruned.model)
 
     @property

@@ -28,9 +28,12 @@ def compress_to_size(compressor: Compressor, target: int) -> Compressed:
     """
     aim = target * (1 - _CLOSE)
     for _ in range(_TRIES):
-        made = compressor.at_bits(_bits_for(compressor, aim))
+        bits = _bits_for(compressor, aim)
+        made = compressor.at_bits(bits)
         if made.size <= target:
             return made
+        if bits == FEWEST_BITS:
+            break
         aim *= (1 - _CLOSE) * target / made.size
     raise CompressionError(
         f"{compressor.subject.card.model}: cannot be made as small as {target} bytes; the smallest that was "
