@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import foveal
+from foveal.artifact.card import PromptSpec
 from foveal.artifact.file import read_artifact, write_artifact
 from foveal.evaluation.correlation import srcc
 from foveal.lab.compression.compress import Compressed, CompressionConfig, CompressionError, Compressor
@@ -257,3 +258,13 @@ def test_a_model_without_a_head_apart_is_not_fine_tuned(
 def test_settings_are_checked(field: str, value: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CompressionConfig(**{field: value})
+
+
+@pytest.mark.slow
+def test_models_that_read_prompts_are_refused(
+    subject: Subject, images: tuple[RatedViews, RatedViews]
+) -> None:
+    card = replace(subject.card, prompt=PromptSpec(8))
+    reads = replace(subject, original=replace(subject.original, card=card, tokenizer=b"{}"))
+    with pytest.raises(CompressionError, match="read prompts can only be coded without loss"):
+        Compressor(reads, *images, QUICK)

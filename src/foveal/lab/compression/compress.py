@@ -195,7 +195,7 @@ class Compressor:
         )
         if not pruned.removed:
             raise CompressionError(
-                f"{self.subject.card.model}: its graph has no MLPs or heads that units could leave; do not prune"
+                f"{self.subject.card.model}: its graph has no MLPs or heads that could lose any; do not prune"
             )
         return tidy(pruned.model)
 
