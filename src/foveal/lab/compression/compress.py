@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.artifact.card import Card
-from foveal.artifact.file import Artifact, write_artifact
+from foveal.artifact.file import Artifact, read_artifact, write_artifact
 from foveal.errors import FovealError
 from foveal.evaluation.conformal import calibration_factor
 from foveal.evaluation.correlation import plcc, srcc
@@ -353,7 +353,9 @@ class Compressor:
         card = replace(self.subject.card, measured={})
         measured = None
         if self.validation is not None:
-            quality, spread = self._judge(self.subject.artifact(model, card), self.validation)
+            # What is measured is what the file holds: some weights are in half precision there.
+            stored = _as_stored(self.subject.artifact(model, card))
+            quality, spread = self._judge(stored, self.validation)
             measured = _agreement(quality, self.validation)
             card = _calibrated(card, quality, spread, _rated(self.validation)[:, 0])
             linear = float(plcc(quality, _rated(self.validation)[:, 0]))
@@ -403,6 +405,14 @@ def _calibrated(
     old = card.calibration
     factor = calibration_factor(quality, spread, rated, coverage=old.coverage)
     return replace(card, calibration=replace(old, factor=factor, count=len(rated), measured_coverage=None))
+
+
+def _as_stored(artifact: Artifact) -> Artifact:
+    """The artifact as it comes back from its compact file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trial"
+        write_artifact(path, artifact, store_float16=True, compact=True)
+        return read_artifact(path)
 
 
 def _file_size(artifact: Artifact, *, compact: bool) -> int:
