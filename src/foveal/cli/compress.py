@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from foveal.lab.compression.rated_views import RatedViews
     from foveal.lab.compression.subject import Subject
 
+    _ParamType = click.ParamType[int]
+else:
+    _ParamType = click.ParamType  # generic in recent versions of click only
+
 EXAMPLES = """\b
 Examples:
   foveal compress runs/mine/model --target-size 3MB
@@ -28,7 +32,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)i?B?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
-class SizeType(click.ParamType[int]):
+class SizeType(_ParamType):
     """A size in bytes, such as ``3MB``, ``900 kB`` or ``2500000``; k, M and G are powers of ten."""
 
     name = "size"
