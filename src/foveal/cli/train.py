@@ -22,7 +22,7 @@ Examples:
   accelerate launch --num_processes 2 -m foveal train recipe.toml --out runs/mine
 """
 
-_PATHS = ("ratings.path", "ratings.images", "split.file")
+_PATHS = ("ratings.path", "ratings.images", "split.file", "small.trunk", "large.name", "descriptions.impressions")
 
 
 @click.command(epilog=EXAMPLES)
@@ -40,7 +40,12 @@ _PATHS = ("ratings.path", "ratings.images", "split.file")
 @click.option(
     "--log", type=click.Choice(["csv", "tensorboard", "both"]), default="csv", help="Kind of log in FOLDER."
 )
-@click.option("--cache", type=click.Path(dir_okay=False), metavar="FILE", help="Cache of frozen features.")
+@click.option(
+    "--cache",
+    type=click.Path(),
+    metavar="PATH",
+    help="Cache of frozen features: a file; of reasoning recipes, a folder.",
+)
 @click.option("--cpu", is_flag=True, help="Stay on the CPU where there is a GPU.")
 @click.option("--check", is_flag=True, help="Read recipe, ratings and backbone, count parameters, and stop.")
 def train(
@@ -49,8 +54,14 @@ def train(
     """Train an assessor on people's ratings of images.
 
     RECIPE is a TOML file that names ratings, backbone and model; see recipes/ and docs/guide.md. The epoch
-    that is best on the validation part is kept, and its interval calibrated there.
+    that is best on the validation part is kept, and its interval calibrated there. A recipe with a table
+    [small] or [large] makes or tunes a vision-language model that describes and judges instead; see
+    docs/reasoning.md.
     """
+    if _is_reasoning(recipe):
+        from foveal.cli.train_reasoning import train_reasoning
+
+        return train_reasoning(recipe, _changes(changes), out=out, cache=cache, check=check)
     read = _read(recipe, changes)
     from pathlib import Path
 
@@ -59,12 +70,12 @@ def train(
     from foveal.lab.training_run import train as run
 
     if check:
-        with _explained():
+        with explained():
             _check(read)
         return
     if (Path(out) / CHECKPOINT).exists() and _is_first_process():
         click.echo(f"{out}: going on with the run that was begun there")
-    with _explained(), _progress() as tell:
+    with explained(), progress() as tell:
         done = run(
             read,
             folder=out,
@@ -92,7 +103,23 @@ def train(
 def _read(path: str, changes: tuple[str, ...]) -> Recipe:
     from foveal.lab.training.recipe import read_recipe
 
-    return read_recipe(path, {name: _from_here(name, value) for name, value in map(_change, changes)})
+    return read_recipe(path, _changes(changes))
+
+
+def _is_reasoning(path: str) -> bool:
+    """Whether the recipe is one of two-stage reasoning; files that cannot be read are told of later."""
+    import tomllib
+    from pathlib import Path
+
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return "small" in values or "large" in values
+
+
+def _changes(changes: tuple[str, ...]) -> dict[str, Any]:
+    return {name: _from_here(name, value) for name, value in map(_change, changes)}
 
 
 def _from_here(name: str, value: Any) -> Any:
@@ -145,7 +172,7 @@ def _is_first_process() -> bool:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Make what a user can do wrong an error of one line: too few images, a backbone that does not fit."""
     try:
         yield
@@ -154,7 +181,7 @@ def _explained() -> Iterator[None]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int, int, str], None]]:
+def progress() -> Iterator[Callable[[str, int, int, str], None]]:
     """Bars on standard error where it is a terminal."""
     import sys
 

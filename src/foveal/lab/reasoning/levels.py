@@ -93,12 +93,14 @@ class LevelSet:
     def level_of(self, mos: ArrayLike) -> NDArray[np.int64]:
         """The word for each score by equal ranges of the scale, as a place in ``words`` (Q-Align, eq. 1).
 
+        A score on the border of two ranges belongs to the lower one, as there.
+
         Args:
             mos: on 1-5.
         """
         share = (np.asarray(mos, np.float64) - LOWEST) / (HIGHEST - LOWEST)
         count = len(self.words)
-        return np.asarray(count - 1 - np.clip(np.floor(share * count), 0, count - 1), np.int64)
+        return np.asarray(count - np.clip(np.ceil(share * count), 1, count), np.int64)
 
     def soft(self, mos: ArrayLike) -> Floats:
         """Weights of the words whose expected value is the score: its two neighbours share it linearly.

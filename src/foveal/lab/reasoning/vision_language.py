@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from foveal.errors import BackboneError, IncompleteBackboneError, MissingExtraError
-from foveal.lab.backbones.source import locate
+from foveal.lab.backbones.source import Source, locate
+from foveal.lab.reasoning.adapter import find_adapter
 from foveal.lab.reasoning.question import Question, StoredFeatures
 from foveal.lab.training.recipe import Attention
 
 Inputs = dict[str, Any]
 """Arguments of the model's forward pass."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Number formats of weights."""
+
+_PROBE = "An answer."
 
 
 class VisionLanguageModel:
@@ -37,10 +46,14 @@ class VisionLanguageModel:
 
     def __init__(self, model: Any, processor: Any, *, name: str = "model") -> None:
         if getattr(processor, "chat_template", None) is None:
-            raise BackboneError(f"{name}: its processor has no chat template, so it cannot be asked questions")
+            raise BackboneError(
+                f"{name}: its processor has no chat template, so it cannot be asked questions; its folder "
+                "should hold chat_template.jinja or chat_template.json, as models tuned for chat do"
+            )
         self.model = model.eval()
         self.processor = processor
         self.name = name
+        self._gap = self._find_gap()
         tokenizer = processor.tokenizer
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -58,38 +71,44 @@ class VisionLanguageModel:
         """Load a model from a folder, or from the Hub if a name of the Hub is given.
 
         Args:
-            name_or_folder: folder in the layout of ``transformers``, or ``owner/model``.
+            name_or_folder: folder in the layout of ``transformers``, or ``owner/model``. A folder of LoRA's
+                updates, as :meth:`save` writes it, is put on the model that it names.
             revision: commit on the Hub.
             attention: ``eager`` gives attention maps, at a cost.
             dtype: ``float32``, ``bfloat16`` or ``float16``.
             device: where it runs, such as ``cpu`` or ``cuda``.
 
         Raises:
+            ValueError: another number format.
             BackboneError: it cannot be found or read, or is not such a model; its subclasses say which.
             MissingExtraError: transformers is not installed.
         """
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+        if (adapter := find_adapter(Path(name_or_folder).expanduser())) is not None:
+            base = cls.load(
+                adapter.base, revision=adapter.revision, attention=attention, dtype=dtype, device=device
+            )
+            with _as_incomplete(str(adapter.folder), "updates of this model"):
+                return cls(adapter.put_on(base.model), base.processor, name=adapter.folder.name)
         source = locate(name_or_folder, revision)
         try:
-            from transformers import AutoModelForImageTextToText, AutoProcessor
+            from foveal.lab.reasoning.processor import load_processor
+            from foveal.lab.reasoning.small import register
         except ImportError as error:
             raise MissingExtraError("transformers", "lab") from error
-        from foveal.lab.reasoning.small import register
-
         register()
-        try:
-            model: Any = AutoModelForImageTextToText.from_pretrained(
-                source.folder,
-                local_files_only=True,
-                attn_implementation=attention,
-                dtype=getattr(torch, dtype),
-            )
-            processor: Any = AutoProcessor.from_pretrained(source.folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise IncompleteBackboneError(
-                f"{source.name}: not an image-text-to-text model that can be read: {reason}"
-            ) from error
-        return cls(model.to(device), processor, name=source.folder.name)
+        with _as_incomplete(source.name, "an image-text-to-text model"):
+            model = _load_model(source, attention, DTYPES[dtype])
+            processor = load_processor(source.folder, model.config)
+        return cls(model.to(device), processor, name=_last_part(source.name))
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write model and processor in the layout of ``transformers``; of LoRA, only the updates."""
+        for adapter in getattr(self.model, "peft_config", {}).values():
+            adapter.revision = getattr(self.model.config, "_commit_hash", None)
+        self.model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
 
     @property
     def tokenizer(self) -> Any:
@@ -112,13 +131,34 @@ class VisionLanguageModel:
         raise BackboneError(f"{self.name}: its configuration names no image token")
 
     def write(self, question: Question) -> str:
-        """The conversation as text, with one mark for the picture, up to where the model goes on."""
-        parts: list[dict[str, str]] = [{"type": "text", "text": question.text}]
+        """The conversation as text, with one mark for the picture, up to where the model goes on.
+
+        Marks of pictures within the question's own texts are left out: there is no picture for them. Where
+        the template sets an answer off from what comes before (SmolVLM's blank after ``Assistant:``), so does
+        this.
+        """
+        mark = self.processor.image_token
+        parts: list[dict[str, str]] = [{"type": "text", "text": question.text.replace(mark, "")}]
         if question.picture is not None:
             parts.insert(0, {"type": "image"})
-        messages = [{"role": "user", "content": parts}]
-        start: str = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        return start + question.so_far
+        start = self._render([{"role": "user", "content": parts}], ask=True)
+        so_far = question.so_far.replace(mark, "")
+        gap = "" if not so_far or so_far.startswith(self._gap) else self._gap
+        return start + gap + so_far
+
+    def _render(self, messages: list[dict[str, Any]], *, ask: bool) -> str:
+        text: str = self.processor.apply_chat_template(messages, add_generation_prompt=ask, tokenize=False)
+        return text
+
+    def _find_gap(self) -> str:
+        """What the template writes between the start of the model's turn and the answer."""
+        turns = [
+            {"role": role, "content": [{"type": "text", "text": text}]}
+            for role, text in (("user", "Q"), ("assistant", _PROBE))
+        ]
+        start = self._render(turns[:1], ask=True)
+        lead = self._render(turns, ask=False).partition(_PROBE)[0]
+        return lead.removeprefix(start) if lead.startswith(start) else ""
 
     def read(
         self, questions: Sequence[Question], *, side: str = "left", texts: Sequence[str] | None = None
@@ -136,6 +176,7 @@ class VisionLanguageModel:
 
         Raises:
             ValueError: pictures, stored features and text alone are mixed.
+            BackboneError: stored features, and a model that does more to a picture than project its tokens.
         """
         texts = [self.write(question) for question in questions] if texts is None else list(texts)
         kinds = {type(question.picture) for question in questions}
@@ -151,15 +192,25 @@ class VisionLanguageModel:
         if kind is StoredFeatures:
             return self._read_stored(questions, texts, arguments)
         if kind is not type(None):
-            arguments["images"] = [[question.picture] for question in questions]
+            # As PIL images: the order of an array's dimensions would be guessed by its sizes.
+            arguments["images"] = [[Image.fromarray(np.asarray(question.picture))] for question in questions]
         read = self.processor(text=texts, **arguments)
-        return {name: value.to(self.device) for name, value in read.items() if torch.is_tensor(value)}
+        return {name: self._moved(value) for name, value in read.items() if torch.is_tensor(value)}
+
+    def _moved(self, value: Tensor) -> Tensor:
+        """Onto the model's device, and in its number format if it is not whole numbers."""
+        return value.to(self.device, self.model.dtype if value.is_floating_point() else value.dtype)
 
     def _read_stored(
         self, questions: Sequence[Question], texts: Sequence[str], arguments: dict[str, Any]
     ) -> Inputs:
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+        if self.model.config.model_type != "llava":
+            raise BackboneError(
+                f"{self.name}: stored features can be shown to LLaVA models only, whose projector reads each "
+                f"token alone; this is {self.model.config.model_type}: give it the pixels"
+            )
         stored = [question.picture for question in questions if isinstance(question.picture, StoredFeatures)]
         mark = self.processor.image_token
         expanded = [
@@ -214,8 +265,8 @@ class VisionLanguageModel:
         """
         if temperature < 0 or (temperature == 0 and samples > 1):
             raise ValueError(f"{samples} samples at temperature {temperature}: needs a temperature above 0")
-        # transformers draws from the global generator: it is left as it was found.
-        with torch.random.fork_rng(devices=[]):
+        # transformers draws from the global generators: they are left as they were found.
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(seed)
             answers: list[list[str]] = []
             for start in range(0, len(questions), batch):
@@ -237,11 +288,18 @@ class VisionLanguageModel:
             num_return_sequences=samples,
             max_new_tokens=most_tokens,
             pad_token_id=self.tokenizer.pad_token_id,
+            eos_token_id=self._ends(),
             repetition_penalty=1.0,
         )
         new = written[:, inputs["input_ids"].shape[1] :]
         texts: list[str] = self.tokenizer.batch_decode(new, skip_special_tokens=True)
         return [texts[start : start + samples] for start in range(0, len(texts), samples)]
+
+    def _ends(self) -> list[int]:
+        """Tokens that end an answer: those of the model's generation settings, and the tokenizer's."""
+        said = self.model.generation_config.eos_token_id
+        several = said if isinstance(said, list) else [said]
+        return sorted({token for token in (*several, self.tokenizer.eos_token_id) if token is not None})
 
     @torch.no_grad()
     def next_token(self, questions: Sequence[Question], *, batch: int = 32) -> Tensor:
@@ -250,9 +308,49 @@ class VisionLanguageModel:
         Returns:
             float32 (questions, vocabulary) on the CPU.
         """
-        parts = []
+        parts = [torch.empty(0, self.model.get_output_embeddings().weight.shape[0])]
         for start in range(0, len(questions), batch):
             inputs = self.read(questions[start : start + batch])
             logits = self.model(**inputs, logits_to_keep=1).logits[:, -1]
             parts.append(logits.float().cpu())
         return torch.cat(parts)
+
+
+def _load_model(source: Source, attention: Attention, dtype: torch.dtype) -> Any:
+    """The model with all its weights: transformers would leave those that are not in the files random."""
+    from transformers import AutoModelForImageTextToText
+
+    model, report = AutoModelForImageTextToText.from_pretrained(
+        source.folder,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        attn_implementation=attention,
+        dtype=dtype,
+        output_loading_info=True,
+    )
+    if missing := sorted(report["missing_keys"]):
+        raise IncompleteBackboneError(
+            f"{source.name}: {len(missing)} weights of a {type(model).__name__} are not in its files, "
+            f"such as {missing[0]}; get the folder again from where it comes"
+        )
+    # What updates of it name as their base: the Hub's name and commit, not a folder of this machine's cache.
+    model.name_or_path = source.name if source.revision else str(source.folder.resolve())
+    model.config._commit_hash = source.revision
+    return model
+
+
+@contextmanager
+def _as_incomplete(name: str, what: str) -> Iterator[None]:
+    """Give errors our own type: transformers, tokenizers and peft raise any kind about malformed files."""
+    try:
+        yield
+    except (BackboneError, MissingExtraError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise IncompleteBackboneError(f"{name}: not {what} that can be read: {reason}") from error
+
+
+def _last_part(name: str) -> str:
+    return name.rstrip("/").rsplit("/", 1)[-1]

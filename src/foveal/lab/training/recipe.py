@@ -235,14 +235,9 @@ def read_recipe(path: str | Path, changes: Mapping[str, Any] | None = None) -> R
         RecipeError: the file is missing, is not TOML, or a field is unknown, missing or wrong.
     """
     path = Path(path)
+    values = read_toml(path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as TOML: {error}") from error
-    try:
-        return recipe_from(_changed(values, changes or {}), path.parent)
+        return recipe_from(changed(values, changes or {}), path.parent)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error
 
@@ -268,8 +263,26 @@ def recipe_from(values: Mapping[str, Any], folder: Path = Path()) -> Recipe:
     return Recipe(**tables, model=kind, options=options, folder=folder)
 
 
-def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Put values in by their dotted names."""
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        RecipeError: it is missing, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as TOML: {error}") from error
+
+
+def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with others put in by their dotted names.
+
+    Raises:
+        RecipeError: a name leads through something that is not a table.
+    """
     result = dict(values)
     for name, value in changes.items():
         first, _, rest = name.partition(".")
@@ -277,7 +290,7 @@ def _changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
             inner = result.get(first, {})
             if not isinstance(inner, Mapping):
                 raise RecipeError(f"{first}: expected a table, found {inner!r}")
-            result[first] = _changed(inner, {rest: value})
+            result[first] = changed(inner, {rest: value})
         else:
             result[first] = value
     return result

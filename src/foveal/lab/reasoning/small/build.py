@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 
 from foveal.imaging.views import CELL
+from foveal.lab.models.compact import CompactConfig
 from foveal.lab.reasoning.small import register
 from foveal.lab.reasoning.small.image_processor import TwoViewImageProcessor
 from foveal.lab.reasoning.small.tower import PLACES, TwoViewConfig, TwoViewTower
+from foveal.lab.reasoning.small.shape import DecoderShape
 from foveal.lab.reasoning.small.tokens import IMAGE, train_tokenizer
 from foveal.lab.reasoning.vision_language import VisionLanguageModel
 
@@ -23,27 +24,6 @@ CHAT = (
     "{% endfor %}{{ '\n' }}{% endfor %}{% if add_generation_prompt %}Assistant: {% endif %}"
 )
 """Chat template: a turn a line."""
-
-
-@dataclass(frozen=True)
-class DecoderShape:
-    """Size of the language model.
-
-    Attributes:
-        width: features a token.
-        depth: blocks.
-        heads: attention heads.
-        inner: hidden units of the gated feed-forward part.
-        vocabulary: most tokens; the texts may yield fewer.
-        dropout: of attention weights in training.
-    """
-
-    width: int = 192
-    depth: int = 4
-    heads: int = 4
-    inner: int = 512
-    vocabulary: int = 1024
-    dropout: float = 0.0
 
 
 def build_small(
@@ -106,17 +86,20 @@ def vit_tower(folder: str, layers: tuple[int, ...] = (4, 8, 12)) -> TwoViewTower
     return tower.eval().requires_grad_(False)
 
 
-def compact_tower(weights: dict[str, torch.Tensor], layers: tuple[int, ...] = (3, 4)) -> TwoViewTower:
+def compact_tower(
+    config: CompactConfig, weights: dict[str, torch.Tensor], layers: tuple[int, ...] = (3, 4)
+) -> TwoViewTower:
     """The tower with the trunk of a :class:`~foveal.lab.models.compact.CompactNet`.
 
     Args:
-        weights: the network's state, or its trunk's alone.
+        config: shape of the network.
+        weights: the state of its trunk, such as :func:`~foveal.lab.reasoning.small.shipped.shipped_trunk`
+            gives.
         layers: stages that are read, counted from 1.
     """
-    tower = TwoViewTower(TwoViewConfig(trunk="compact", layers=list(layers)))
-    prefix = "trunk."
-    own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-    tower.trunk.load_state_dict(own or weights, strict=True)
+    shape = {"widths": list(config.widths), "depths": list(config.depths)}
+    tower = TwoViewTower(TwoViewConfig(trunk="compact", trunk_config=shape, layers=list(layers)))
+    tower.trunk.load_state_dict(weights, strict=True)
     return tower.eval().requires_grad_(False)
 
 

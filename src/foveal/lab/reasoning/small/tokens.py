@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from foveal.explanation.tokens import WORDS
 from foveal.lab.reasoning.levels import LEVELS
 
 IMAGE = "<image>"
@@ -14,7 +15,8 @@ START, END, PAD = "<s>", "</s>", "<pad>"
 def train_tokenizer(texts: Iterable[str], size: int = 1024) -> Any:
     """Train byte-pair encoding on texts.
 
-    Level words of every convention are whole tokens, so that closed-set scoring reads one place.
+    Level words of every convention are whole tokens, so that closed-set scoring reads one place. Words are
+    cut as :mod:`foveal.explanation.tokens` cuts them, which so gives the same tokens without the library.
 
     Args:
         texts: any; iterated once.
@@ -26,7 +28,7 @@ def train_tokenizer(texts: Iterable[str], size: int = 1024) -> Any:
     Raises:
         ValueError: fewer tokens than bytes and special ones need.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     special = [PAD, START, END, IMAGE]
@@ -34,7 +36,12 @@ def train_tokenizer(texts: Iterable[str], size: int = 1024) -> Any:
     if size < len(alphabet) + len(special):
         raise ValueError(f"{size} tokens cannot hold {len(alphabet)} bytes and {len(special)} special tokens")
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,

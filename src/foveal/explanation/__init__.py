@@ -1,0 +1,1 @@
+"""Explanations: what is seen in an image, the verdict that follows from it, and what would change it."""

@@ -1,0 +1,71 @@
+"""From a folder to the reasoners in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from foveal.errors import BackboneError, UnknownBackboneError
+from foveal.lab.reasoning.levels import Q_ALIGN, LevelSet
+from foveal.lab.reasoning.reasoner import OneStage, Reasoner, TwoStage
+from foveal.lab.reasoning.vision_language import VisionLanguageModel
+
+ONE_STAGE, TWO_STAGE, DESCRIBE, JUDGE = "one-stage", "two-stage", "describe", "judge"
+"""Folders of a run."""
+
+
+def load_reasoners(
+    folder: str | os.PathLike[str],
+    levels: LevelSet = Q_ALIGN,
+    *,
+    batch: int = 32,
+    dtype: str = "float32",
+    device: str = "cpu",
+) -> tuple[Reasoner, ...]:
+    """Load what a folder holds.
+
+    Args:
+        folder: a model in the layout of ``transformers``, which is asked in one stage, and in two, as
+            describer and judge; or a run with folders ``one-stage``, and ``describe`` and ``judge`` or one
+            ``two-stage`` that does both.
+        levels: words of the verdict.
+        batch: questions at a time.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        device: where it runs, such as ``cpu`` or ``cuda``.
+
+    Returns:
+        One reasoner or two, the one-stage one first.
+
+    Raises:
+        BackboneError: the folder is not there or holds none of these, or a model cannot be read.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise UnknownBackboneError(f"{folder}: no such folder; give that of a model, or of a run")
+
+    def load(name: str) -> VisionLanguageModel:
+        return VisionLanguageModel.load(root / name, dtype=dtype, device=device)
+
+    if (root / "config.json").is_file():
+        model = load(".")
+        return OneStage(model, levels, batch=batch), TwoStage(model, model, levels, batch=batch)
+    found: list[Reasoner] = []
+    if (root / ONE_STAGE).is_dir():
+        found.append(OneStage(load(ONE_STAGE), levels, batch=batch))
+    halves = [name for name in (DESCRIBE, JUDGE) if (root / name).is_dir()]
+    if len(halves) == 1:
+        missing = JUDGE if halves == [DESCRIBE] else DESCRIBE
+        raise BackboneError(
+            f"{folder}: there is {halves[0]}/ but no {missing}/ beside it; two stages need both"
+        )
+    if halves:
+        found.append(TwoStage(load(DESCRIBE), load(JUDGE), levels, batch=batch))
+    elif (root / TWO_STAGE).is_dir():
+        model = load(TWO_STAGE)
+        found.append(TwoStage(model, model, levels, batch=batch))
+    if not found:
+        raise BackboneError(
+            f"{folder}: neither a model (config.json) nor a run with {ONE_STAGE}/, {TWO_STAGE}/, or "
+            f"{DESCRIBE}/ and {JUDGE}/"
+        )
+    return tuple(found)

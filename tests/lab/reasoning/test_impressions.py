@@ -1,0 +1,70 @@
+"""Impressions: learnt where there is something to learn, and never from an image's own rating."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from foveal.evaluation.correlation import srcc
+from foveal.lab.reasoning.impressions import CUTS, fit_impressions, pool_tokens
+
+
+def data(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fragments tell one half of the rating, the whole the other."""
+    random = np.random.default_rng(seed)
+    features = random.normal(size=(count, 2, 6)).astype(np.float32)
+    return features, np.clip(3 + 0.7 * features[:, 0, 0] + 0.5 * features[:, 1, 3], 1, 5)
+
+
+def test_each_impression_learns_its_own_view() -> None:
+    train, mos = data(900, 0)
+    others, _ = data(300, 1)
+    learnt = fit_impressions(train, mos, others)
+    assert srcc(learnt.others[0], others[:, 0, 0]) > 0.9
+    assert srcc(learnt.others[1], others[:, 1, 3]) > 0.9
+    assert abs(srcc(learnt.others[0], others[:, 1, 3])) < 0.3
+
+
+@pytest.mark.slow
+def test_cross_fitting_gives_no_rating_away() -> None:
+    random = np.random.default_rng(2)
+    train = random.normal(size=(400, 2, 150)).astype(np.float32)
+    noise = random.uniform(1, 5, 400)
+    learnt = fit_impressions(train, noise, train)
+    # Networks that have seen the ratings know them by heart; those that describe an image have not.
+    assert srcc(learnt.others[0], noise) > 0.5
+    assert abs(srcc(learnt.fitted[0], noise)) < 0.2
+
+
+@pytest.mark.slow
+def test_images_that_belong_together_share_a_fold() -> None:
+    random = np.random.default_rng(3)
+    once = random.normal(size=(300, 2, 200)).astype(np.float32)
+    ratings = random.uniform(1, 5, 300)
+    train, mos, groups = np.concatenate([once, once]), np.tile(ratings, 2), np.tile(np.arange(300), 2)
+    alone = fit_impressions(train, mos, once).fitted[0]
+    together = fit_impressions(train, mos, once, groups=groups).fitted[0]
+    assert srcc(alone, mos) > 0.5
+    assert abs(srcc(together, mos)) < 0.25
+
+
+def test_degrees_have_the_shares_of_the_cuts_and_runs_repeat() -> None:
+    train, mos = data(500, 4)
+    learnt, again = (fit_impressions(train, mos, train[:5], seed=7) for _ in range(2))
+    assert np.array_equal(learnt.fitted, again.fitted)
+    rendering = [row["rendering"] for row in learnt.degrees(learnt.fitted)]
+    shares = np.bincount(rendering, minlength=5) / 500
+    assert shares == pytest.approx(np.diff([0, *CUTS, 1]), abs=0.01)
+
+
+def test_too_few_groups_are_refused() -> None:
+    train, mos = data(20, 5)
+    with pytest.raises(ValueError, match="2 groups of images cannot be put into 5 folds"):
+        fit_impressions(train, mos, train, groups=[0, 1] * 10)
+
+
+def test_pooling_takes_fragments_first() -> None:
+    tokens = np.concatenate([np.full((49, 3), 2.0), np.arange(49)[:, None] * np.ones((49, 3))], axis=1).astype(np.float16)
+    fragments, whole = pool_tokens(tokens)
+    assert fragments == pytest.approx([24] * 3 + [np.arange(49).std()] * 3)
+    assert whole == pytest.approx([2] * 3 + [0] * 3)
