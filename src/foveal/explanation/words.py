@@ -15,6 +15,8 @@ TOLD: tuple[str, ...] = (
 )  # fmt: skip
 """Attributes that a description tells, in this order."""
 
+# A place behind a phrase. Models forget to close a bracket: it then ends with the phrase.
+_PLACE = re.compile(r"^ \([^),.]*\)")
 _SENTENCES = (2, 3, 3, 4, 3)
 """How many of them each sentence holds."""
 
@@ -102,7 +104,7 @@ def edited(text: str, attribute: str, degree: int) -> str:
     for statement in statements(text):
         if statement.attribute == attribute:
             begins = text[statement.start : statement.start + 1].isupper()
-            rest = re.sub(r"^ \([^)]*\)", "", text[statement.end :])
+            rest = _PLACE.sub("", text[statement.end :])
             return text[: statement.start] + (_capital(phrase) if begins else phrase) + rest
     raise ValueError(f"the description does not tell of {attribute}")
 
