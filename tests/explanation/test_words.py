@@ -13,7 +13,8 @@ from foveal.explanation.wordings import DEGREES, IMPRESSIONS, WORDINGS
 from foveal.explanation.words import TOLD, degrees_of, edited, statements, write
 
 VERDICT = re.compile(
-    r"\b(excellent|good|fair|poor|bad|average|quality|perfect|terrible|high-quality|low-quality)\b", re.IGNORECASE
+    r"\b(excellent|good|fair|poor|bad|average|quality|perfect|terrible|high-quality|low-quality)\b",
+    re.IGNORECASE,
 )
 DESCRIPTIONS = st.builds(
     lambda degrees, phrasing: (degrees, write(degrees, phrasing=phrasing)),
@@ -29,7 +30,9 @@ def test_a_written_description_is_read_back_whole(described: tuple[dict[str, int
 
 
 @given(DESCRIPTIONS, st.integers(0, DEGREES - 1), st.randoms())
-def test_an_edit_changes_one_attribute_only(described: tuple[dict[str, int], str], degree: int, random) -> None:  # type: ignore[no-untyped-def]
+def test_an_edit_changes_one_attribute_only(
+    described: tuple[dict[str, int], str], degree: int, random
+) -> None:  # type: ignore[no-untyped-def]
     degrees, text = described
     name = random.choice(sorted(degrees))
     assert degrees_of(edited(text, name, degree)) == {**degrees, name: degree}
@@ -53,7 +56,16 @@ def test_every_phrase_belongs_to_one_attribute_and_degree() -> None:
 def test_attributes_told_are_known_and_the_issue_s_are_among_them() -> None:
     assert set(TOLD) <= set(WORDINGS)
     assert set(IMPRESSIONS) == {name for name, wording in WORDINGS.items() if not wording.measured}
-    assert {"sharpness", "noise", "blocking", "brightness", "contrast", "colourfulness", "banding", "motion_blur"} <= set(TOLD)
+    assert {
+        "sharpness",
+        "noise",
+        "blocking",
+        "brightness",
+        "contrast",
+        "colourfulness",
+        "banding",
+        "motion_blur",
+    } <= set(TOLD)
     assert set(ATTRIBUTES) <= set(WORDINGS)
 
 

@@ -53,7 +53,9 @@ def attributes(
     keep_going: bool,
     max_pixels: int | None,
 ) -> None:
-    """Measure what can be seen in images: sharpness, noise, blocking, light, colour and more.
+    """Measure what can be seen in images.
+
+    Sharpness, noise, blocking, light, colour and more, each in words and as a number.
 
     PATHS are images, folders (searched to any depth), patterns such as 'shots/*.jpg', or - for a
     list on standard input, one file a line.

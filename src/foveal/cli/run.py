@@ -12,8 +12,8 @@ from foveal.errors import FovealError
 
 COMMANDS = {
     "score": CommandAt("foveal.cli.score:score", "Score how good images look to people."),
-    "attributes": CommandAt("foveal.cli.attributes:attributes", "Measure sharpness, noise, light, colour ..."),
-    "explain": CommandAt("foveal.cli.explain:explain", "Say what is seen, and what the score follows from."),
+    "attributes": CommandAt("foveal.cli.attributes:attributes", "Measure what can be seen in images."),
+    "explain": CommandAt("foveal.cli.explain:explain", "Explain how good images look."),
     "train": CommandAt("foveal.cli.train:train", "Train an assessor on people's ratings of images."),
     "export": CommandAt("foveal.cli.export:export", "Make a file that scores without torch."),
     "compress": CommandAt("foveal.cli.compress:compress", "Make a model small on disk and fast on a CPU."),
@@ -21,7 +21,9 @@ COMMANDS = {
     "ratings": CommandAt("foveal.cli.ratings:ratings", "Check copies of known sets, audit ratings."),
     "evaluate": CommandAt("foveal.cli.evaluate:evaluate", "Measure how well an assessor agrees with people."),
     "benchmark": CommandAt("foveal.cli.benchmark:benchmark", "Compare assessors on rated sets, by a file."),
-    "diagnose": CommandAt("foveal.cli.diagnose:diagnose", "Test whether a model's explanations are honest."),
+    "diagnose": CommandAt(
+        "foveal.cli.diagnose:diagnose", "Diagnose how a vision-language model reasons about quality."
+    ),
     "completion": CommandAt(
         "foveal.cli.completion:completion", "Print a script that completes commands in a shell."
     ),

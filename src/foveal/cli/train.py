@@ -22,7 +22,14 @@ Examples:
   accelerate launch --num_processes 2 -m foveal train recipe.toml --out runs/mine
 """
 
-_PATHS = ("ratings.path", "ratings.images", "split.file", "small.trunk", "large.name", "descriptions.impressions")
+_PATHS = (
+    "ratings.path",
+    "ratings.images",
+    "split.file",
+    "small.trunk",
+    "large.name",
+    "descriptions.impressions",
+)
 
 
 @click.command(epilog=EXAMPLES)
@@ -61,7 +68,8 @@ def train(
     if _is_reasoning(recipe):
         from foveal.cli.train_reasoning import train_reasoning
 
-        return train_reasoning(recipe, _changes(changes), out=out, cache=cache, check=check)
+        train_reasoning(recipe, _changes(changes), out=out, cache=cache, check=check)
+        return
     read = _read(recipe, changes)
     from pathlib import Path
 

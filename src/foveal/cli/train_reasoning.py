@@ -22,7 +22,8 @@ def train_reasoning(
     read = read_reasoning_recipe(recipe, changes)
     with explained(), progress() as tell:
         if check:
-            return click.echo(check_recipe(read))
+            click.echo(check_recipe(read))
+            return
         figures = run(read, Path(out), cache=None if cache is None else Path(cache), tell=tell)
     for name, values in figures.items():
         told = ", ".join(f"{figure} {value:.4f}" for figure, value in values.items())

@@ -41,10 +41,13 @@ h3 { font-size: 1rem; margin: 1.5rem 0 0.4rem; }
 a { color: var(--link); } p { max-width: 52rem; margin: 0.5rem 0; } small { color: var(--quiet); }
 article + article { border-top: 2px solid var(--pale); margin-top: 3rem; padding-top: 1rem; }
 .top { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); gap: 1.5rem; }
+@media (max-width: 40rem) { .top > div { order: -1; } }
 figure { margin: 0; } figure img { display: block; width: 100%; height: auto; border-radius: 4px; }
 figcaption { font-size: 0.85rem; color: var(--quiet); margin-top: 0.4rem; }
 .scale { height: 0.7rem; border-radius: 2px; margin-top: 0.5rem; }
 .ticks { display: flex; justify-content: space-between; font-size: 0.8rem; color: var(--quiet); }
+.ticks span { display: flex; width: 0; justify-content: center; white-space: nowrap; }
+.ticks span:first-child { justify-content: start; } .ticks span:last-child { justify-content: end; }
 .score { font-size: 2.6rem; font-weight: 700; line-height: 1.1; }
 .score small { font-size: 1.1rem; font-weight: 500; }
 .axis { width: 100%; height: auto; display: block; margin-top: 0.5rem; }
@@ -56,7 +59,7 @@ blockquote { margin: 0.4rem 0; padding-left: 1rem; border-left: 4px solid var(--
   align-items: center; margin: 0; max-width: 30rem; font-variant-numeric: tabular-nums; }
 .levels dt.likeliest { font-weight: 700; } .levels dd { margin: 0; }
 .track { background: var(--soft); border: 1px solid var(--pale); border-radius: 3px; height: 1rem; }
-.track i { display: block; height: 100%; border-radius: 2px 0 0 2px; }
+.track i { display: block; height: 100%; border-right: 2px solid var(--quiet); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: 0.25rem 0; }
@@ -66,8 +69,7 @@ thead th { background: var(--soft); } tbody th { font-weight: 600; white-space: 
 tr.differs td.told { background: var(--alert); }
 .sign { display: inline-block; width: 1.1em; font-weight: 700; }
 .if { display: grid; grid-template-columns: minmax(9rem, 1fr) max-content max-content; gap: 0 0.75rem; }
-.if b { font-weight: 700; } .if .most { outline: 2px solid var(--link); outline-offset: 1px;
-  border-radius: 2px; }
+.if .most { font-weight: 700; text-decoration: underline 2px; text-underline-offset: 3px; }
 .hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
   white-space: nowrap; }
 </style>
@@ -195,8 +197,8 @@ def _table(explanation: Explanation) -> str:
     )
     return (
         '<div class="wide" role="region" tabindex="0" aria-label="Attributes"><table>'
-        "<caption>Attributes: + speaks for the image, \N{MINUS SIGN} against it; framed: what would move the "
-        f"verdict most</caption><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+        "<caption>Attributes: + speaks for the image, \N{MINUS SIGN} against it; underlined: what would move "
+        f"the verdict most</caption><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 

@@ -38,12 +38,12 @@ def moves(explanation: Explanation) -> tuple[str, ...]:
     """Which attribute moves the verdict most, up and down; a sentence for each direction that there is."""
     said = {one.attribute: one.said.phrase for one in explanation.seen}
     found = []
-    for words, change in (("raise", explanation.up), ("lower", explanation.down)):
+    for verb, change in (("raise", explanation.up), ("lower", explanation.down)):
         if change is not None:
-            before = f"“{said[change.attribute]}”" if change.attribute in said else "what is said"
+            name = label(change.attribute).capitalize()
             found.append(
-                f"What would {words} the verdict most: {label(change.attribute)}, if “{change.phrase}” were "
-                f"said instead of {before}: {moved(change)}, “{change.level}”."
+                f"{name} could {verb} the verdict most: “{change.phrase}” instead of "
+                f"“{said[change.attribute]}” would make it {moved(change)}, “{change.level}”."
             )
     return tuple(found) or ("No single attribute, said otherwise, would move the verdict.",)
 

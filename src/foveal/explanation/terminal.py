@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from foveal.cli.text import one_line
 from foveal.explanation.colours import hexadecimal
 from foveal.explanation.explanation import Explanation, Seen
-from foveal.explanation.sentences import grade, label, local, moved, moves, share
+from foveal.explanation.sentences import grade, label, local, moves, share
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,18 +32,24 @@ def show(explanation: Explanation, console: Console) -> None:
     console.print(heading, highlight=False)
     console.print(_levels(explanation, console))
     for disagreement in explanation.disagreements:
-        console.print(Text.assemble(("  disagrees ", "bold red"), one_line(disagreement.text)))
+        text = Text.assemble(("disagrees ", "bold red"), one_line(disagreement.text))
+        console.print(Padding(text, (0, 0, 0, 2), expand=False))
     for warning in explanation.warnings:
-        console.print(Text.assemble(("  note ", "bold yellow"), one_line(warning)))
-    console.print(Text(f"\n  {one_line(explanation.description) or '(nothing was described)'}\n"))
+        text = Text.assemble(("note ", "bold yellow"), one_line(warning))
+        console.print(Padding(text, (0, 0, 0, 2), expand=False))
+    console.print(_indented(explanation.description or "(nothing was described)", around=1))
     if explanation.seen:
         console.print(_attributes(explanation))
-    for sentence in moves(explanation):
-        console.print(Text(f"  {one_line(sentence)}"))
-    console.print(Text(f"  Local quality: {local(explanation.quality_map)}."))
+        console.print()
+    for sentence in (*moves(explanation), f"Local quality: {local(explanation.quality_map)}."):
+        console.print(_indented(sentence))
     if console.is_terminal and console.color_system is not None:
         console.print(_grid(explanation))
     console.print()
+
+
+def _indented(text: str, around: int = 0) -> Padding:
+    return Padding(Text(one_line(text)), (around, 0, around, 2), expand=False)
 
 
 def _graded(quality: float, word: str) -> Text:
@@ -66,21 +73,27 @@ def _attributes(explanation: Explanation) -> Table:
     table.add_column("  attribute")
     table.add_column("said", overflow="fold")
     table.add_column("measured", overflow="fold")
-    table.add_column("verdict if it were said to be", overflow="fold")
+    for heading in ("verdict at worst", "at best"):
+        table.add_column(heading, justify="right")
     for one in explanation.seen:
         table.add_row(*_row(one))
     return table
 
 
-def _row(one: Seen) -> tuple[Text, Text, Text, Text]:
+def _row(one: Seen) -> tuple[Text, ...]:
+    """Cells of an attribute; the last two are the verdict's lowest and highest change, whatever were said."""
     said = Text(f"{_sign(one.polarity)} {_placed(one.said.phrase, one.said.place)}")
     measured = Text(
         "-" if one.measured is None else one.measured.phrase, style="bold red" if one.differs else ""
     )
     if one.differs:
         measured.append("  differs")
-    other = Text(", ".join(f"{change.phrase} {moved(change)}" for change in one.what_if))
-    return Text(f"  {label(one.attribute)}"), said, measured, other
+    changes = [change.change for change in one.what_if]
+    ends = (
+        f"{end:+.2f}" if round(end, 2) * side > 0 else ""
+        for end, side in ((min(changes), -1), (max(changes), 1))
+    )
+    return Text(f"  {label(one.attribute)}"), said, measured, *map(Text, ends)
 
 
 def _sign(polarity: int) -> str:

@@ -1,10 +1,11 @@
 """Every way to say a degree of an attribute. Written ones come first; the others are only understood.
 
-Degrees of what is measured are those of :data:`foveal.attributes.ATTRIBUTES`. Two attributes cannot be
+Degrees of what is measured are those of :data:`foveal.attributes.ATTRIBUTES`. Four attributes cannot be
 measured by a formula; a model says how they strike it, and was taught by people's ratings:
 
 - *rendering*: how the fine structure looks at native resolution, as seen in fragments;
-- *scene*: how the whole looks from afar.
+- *scene*: how the whole looks from afar;
+- *centre* and *surroundings*: how what lies there looks, both ways.
 
 No wording holds a word of verdict: none says that a picture is good or bad.
 """
@@ -64,23 +65,41 @@ _IMPRESSIONS: dict[str, tuple[Phrasings, ...]] = {
         ("a vivid scene", "a lively scene"),
         ("a striking scene", "an impressive scene"),
     ),
+    "centre": (
+        ("centre rendered roughly", "middle looks smeared"),
+        ("centre rendered coarsely", "middle looks coarse"),
+        ("centre rendered plainly", "middle looks ordinary"),
+        ("centre rendered cleanly", "middle looks clean"),
+        ("centre rendered crisply", "middle looks crisp"),
+    ),
+    "surroundings": (
+        ("surroundings rendered roughly", "edges look smeared"),
+        ("surroundings rendered coarsely", "edges look coarse"),
+        ("surroundings rendered plainly", "edges look ordinary"),
+        ("surroundings rendered cleanly", "edges look clean"),
+        ("surroundings rendered crisply", "edges look crisp"),
+    ),
 }
 
 # Beside the phrases of the meters themselves.
 _ALSO_WRITTEN: dict[str, tuple[Phrasings, ...]] = {
-    "sharpness": (("strongly blurred",), ("slightly blurred",), ("fairly sharp",), ("well focused",), ("tack sharp",)),
+    "sharpness": (
+        ("strongly blurred",), ("slightly blurred",), ("fairly sharp",), ("well focused",), ("tack sharp",),
+    ),
     "detail": (
         ("fine detail lost",), ("fine detail scarce",), ("fine detail present",), ("rich in fine detail",),
         ("very rich in fine detail",),
     ),
-    "noise": (("free of noise",), ("hardly any noise",), ("moderate noise",), ("visible noise",), ("strong noise",)),
+    "noise": (
+        ("free of noise",), ("hardly any noise",), ("moderate noise",), ("visible noise",), ("strong noise",),
+    ),
     "blocking": (
         ("free of block edges",), ("hardly any block edges",), ("some block edges",), ("clear block edges",),
         ("strong block edges",),
     ),
     "banding": (
-        ("smooth gradients",), ("nearly smooth gradients",), ("gradients slightly stepped",), ("gradients stepped",),
-        ("gradients strongly stepped",),
+        ("smooth gradients",), ("nearly smooth gradients",), ("gradients slightly stepped",),
+        ("gradients stepped",), ("gradients strongly stepped",),
     ),
     "motion_blur": (
         ("no smear of movement",), ("hardly any smear of movement",), ("some smear of movement",),
@@ -90,7 +109,8 @@ _ALSO_WRITTEN: dict[str, tuple[Phrasings, ...]] = {
         ("deep in shade",), ("dimly lit",), ("evenly lit",), ("brightly lit",), ("glaringly lit",),
     ),
     "contrast": (
-        ("very weak contrast",), ("weak contrast",), ("moderate contrast",), ("high contrast",), ("very high contrast",),
+        ("very weak contrast",), ("weak contrast",), ("moderate contrast",), ("high contrast",),
+        ("very high contrast",),
     ),
     "local_contrast": (
         ("surfaces look very flat",), ("surfaces look flat",), ("surfaces have some depth",),
@@ -101,8 +121,8 @@ _ALSO_WRITTEN: dict[str, tuple[Phrasings, ...]] = {
         ("very rich colours",),
     ),
     "highlights": (
-        ("highlights intact",), ("highlights almost intact",), ("a few blown highlights",), ("blown highlights",),
-        ("widely blown highlights",),
+        ("highlights intact",), ("highlights almost intact",), ("a few blown highlights",),
+        ("blown highlights",), ("widely blown highlights",),
     ),
     "shadows": (
         ("shadows open",), ("shadows almost open",), ("a few blocked shadows",), ("blocked shadows",),
@@ -139,7 +159,9 @@ _UNDERSTOOD: dict[str, tuple[Phrasings, ...]] = {
     "contrast": (("washed out",), ("dull contrast",), ("normal contrast",), (), ()),
     "colourfulness": (
         ("monochrome", "colorless"), ("dull colors", "dull colours", "faded colours", "faded colors"),
-        ("normal colors",), ("vibrant", "colorful", "vivid colours", "vivid colors"), ("very vibrant", "very colorful"),
+        ("normal colors",),
+        ("vibrant", "colorful", "vivid colours", "vivid colors"),
+        ("very vibrant", "very colorful"),
     ),
     "detail": (
         ("no texture details", "loss of detail"), ("few details",), (), ("detailed", "rich texture details"),
@@ -166,6 +188,6 @@ def _wordings() -> Mapping[str, Wording]:
 
 
 WORDINGS: Mapping[str, Wording] = _wordings()
-"""All attributes by name: the two impressions first, then what is measured."""
+"""All attributes by name: the impressions first, then what is measured."""
 IMPRESSIONS: tuple[str, ...] = tuple(_IMPRESSIONS)
 """Attributes that are taught by ratings, not measured."""

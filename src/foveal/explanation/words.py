@@ -1,4 +1,4 @@
-"""Descriptions in words: written from degrees, read back into statements, and edited one attribute at a time."""
+"""Descriptions in words: written from degrees, read back into statements, edited attribute by attribute."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from functools import lru_cache
 from foveal.explanation.wordings import DEGREES, WORDINGS
 
 TOLD: tuple[str, ...] = (
-    "rendering", "scene", "sharpness", "detail", "noise", "blocking", "banding", "motion_blur", "brightness",
-    "contrast", "local_contrast", "highlights", "colourfulness", "haze", "clutter",
+    "rendering", "scene", "centre", "surroundings", "sharpness", "detail", "noise", "blocking", "banding",
+    "motion_blur", "brightness", "contrast", "local_contrast", "highlights", "colourfulness", "haze",
+    "clutter",
 )  # fmt: skip
 """Attributes that a description tells, in this order."""
 
 # A place behind a phrase. Models forget to close a bracket: it then ends with the phrase.
 _PLACE = re.compile(r"^ \([^),.]*\)")
-_SENTENCES = (2, 3, 3, 4, 3)
+_SENTENCES = (2, 2, 3, 3, 4, 3)
 """How many of them each sentence holds."""
 
 
@@ -141,4 +142,6 @@ def _phrases() -> dict[str, tuple[str, int]]:
 @lru_cache(maxsize=1)
 def _pattern() -> re.Pattern[str]:
     longest_first = sorted(_phrases(), key=len, reverse=True)
-    return re.compile(r"(?<![\w-])(?:" + "|".join(map(re.escape, longest_first)) + r")(?![\w-])", re.IGNORECASE)
+    return re.compile(
+        r"(?<![\w-])(?:" + "|".join(map(re.escape, longest_first)) + r")(?![\w-])", re.IGNORECASE
+    )

@@ -1,4 +1,4 @@
-"""What tests of the diagnostics share: a toy vocabulary, a tiny real model, and reasoners of known behaviour."""
+"""What tests of the diagnostics share: a toy vocabulary, a tiny real model, reasoners of known behaviour."""
 
 from __future__ import annotations
 
@@ -134,9 +134,7 @@ class _Told:
     ) -> list[list[str]]:
         """Descriptions of each picture."""
         draw = np.random.default_rng(seed).integers
-        return [
-            [tell(**{name: int(draw(5)) for name in MERITS}) for _ in range(samples)] for _ in pictures
-        ]
+        return [[tell(**{name: int(draw(5)) for name in MERITS}) for _ in range(samples)] for _ in pictures]
 
 
 class ToldOneStage(_Told, OneStage):

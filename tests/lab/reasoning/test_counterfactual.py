@@ -20,7 +20,7 @@ from foveal.lab.reasoning.question import Question
 from foveal.lab.reasoning.reasoner import OneStage, TwoStage, verdicts
 
 
-def _by_text(weights: dict[str, float]):  # noqa: ANN202 - a rule of the planted judge
+def _by_text(weights: dict[str, float]):
     def rule(question: Question) -> float:
         degrees = {one.attribute: one.degree for one in TOY.statements(question.text)}
         return 3 + sum(weight * (degrees.get(name, 2) - 2) for name, weight in weights.items())
@@ -112,8 +112,8 @@ def test_what_moves_one_verdict_most() -> None:
     judge = PlantedReasoner(_by_text({"sharpness": 0.2, "noise": -0.4, "contrast": -0.1}))
     found = most_moving(judge, None, "sharpness 2; noise 4; contrast 2; warmth 0;", TOY)
     assert [movement.attribute for movement in found] == ["noise", "sharpness", "contrast"]
-    assert found[0].low == pytest.approx(2.2, abs=0.1)
-    assert found[0].high == pytest.approx(3.8, abs=0.1)
+    assert found[0].low == pytest.approx(2.2, abs=0.15)
+    assert found[0].high == pytest.approx(3.8, abs=0.15)
     assert found[-1].span < 0 < found[0].span
     assert most_moving(judge, None, "a cat", TOY) == ()
 

@@ -12,7 +12,7 @@ from foveal.lab.reasoning.impressions import CUTS, fit_impressions, pool_tokens
 def data(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Fragments tell one half of the rating, the whole the other."""
     random = np.random.default_rng(seed)
-    features = random.normal(size=(count, 2, 6)).astype(np.float32)
+    features = random.normal(size=(count, 4, 6)).astype(np.float32)
     return features, np.clip(3 + 0.7 * features[:, 0, 0] + 0.5 * features[:, 1, 3], 1, 5)
 
 
@@ -28,7 +28,7 @@ def test_each_impression_learns_its_own_view() -> None:
 @pytest.mark.slow
 def test_cross_fitting_gives_no_rating_away() -> None:
     random = np.random.default_rng(2)
-    train = random.normal(size=(400, 2, 150)).astype(np.float32)
+    train = random.normal(size=(400, 4, 150)).astype(np.float32)
     noise = random.uniform(1, 5, 400)
     learnt = fit_impressions(train, noise, train)
     # Networks that have seen the ratings know them by heart; those that describe an image have not.
@@ -39,7 +39,7 @@ def test_cross_fitting_gives_no_rating_away() -> None:
 @pytest.mark.slow
 def test_images_that_belong_together_share_a_fold() -> None:
     random = np.random.default_rng(3)
-    once = random.normal(size=(300, 2, 200)).astype(np.float32)
+    once = random.normal(size=(300, 4, 200)).astype(np.float32)
     ratings = random.uniform(1, 5, 300)
     train, mos, groups = np.concatenate([once, once]), np.tile(ratings, 2), np.tile(np.arange(300), 2)
     alone = fit_impressions(train, mos, once).fitted[0]
@@ -63,8 +63,34 @@ def test_too_few_groups_are_refused() -> None:
         fit_impressions(train, mos, train, groups=[0, 1] * 10)
 
 
-def test_pooling_takes_fragments_first() -> None:
-    tokens = np.concatenate([np.full((49, 3), 2.0), np.arange(49)[:, None] * np.ones((49, 3))], axis=1).astype(np.float16)
-    fragments, whole = pool_tokens(tokens)
-    assert fragments == pytest.approx([24] * 3 + [np.arange(49).std()] * 3)
-    assert whole == pytest.approx([2] * 3 + [0] * 3)
+def test_each_impression_looks_at_its_own_part() -> None:
+    places = np.arange(49, dtype=np.float32)[:, None]
+    tokens = np.concatenate([np.full((49, 3), 2.0), places * np.ones((49, 3))], axis=1).astype(np.float16)
+    rendering, scene, centre, surroundings = pool_tokens(tokens)
+    assert rendering == pytest.approx([24] * 3 + [np.arange(49).std()] * 3)
+    assert scene == pytest.approx([2] * 3 + [0] * 3)
+    # The nine central places of 7 x 7 lie evenly around place 24.
+    assert centre == pytest.approx([2] * 3 + [24] * 3)
+    assert surroundings == pytest.approx([2] * 3 + [24] * 3)
+    tokens[24] = 100
+    changed = pool_tokens(tokens)
+    assert np.array_equal(changed[3], surroundings)
+    assert not np.array_equal(changed[2], centre)
+
+
+def test_degraded_copies_are_judged_by_others_and_never_above_their_original() -> None:
+    train, mos = data(400, 6)
+    better, worse = train[:50].copy(), train[:50].copy()
+    better[:, 0, 0] += 1
+    worse[:, 0, 0] -= 1
+    for copies, expected in ((better, 0.0), (worse, -0.5)):
+        learnt = fit_impressions(train, mos, train[:3], copies=copies, sources=np.arange(50))
+        change = learnt.copied[0] - learnt.fitted[0, :50]
+        assert change.max() <= 0
+        assert change.mean() == pytest.approx(expected, abs=0.2)
+
+
+def test_another_number_of_impressions_is_refused() -> None:
+    train, mos = data(20, 7)
+    with pytest.raises(ValueError, match="expected \\(images, 4, features\\)"):
+        fit_impressions(train[:, :2], mos, train)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -86,8 +87,6 @@ def test_batches_change_nothing() -> None:
 
 def test_adapters_are_seen_through() -> None:
     peft = pytest.importorskip("peft")
-    import copy
-
     model = copy.deepcopy(tiny_llava(2).model)
     config = peft.LoraConfig(target_modules=["q_proj", "v_proj"], r=2, init_lora_weights=False)
     adapted = VisionLanguageModel(peft.get_peft_model(model, config), tiny_llava(2).processor)
@@ -107,10 +106,9 @@ def test_agreement_counts_levels() -> None:
 
 
 def test_models_that_change_their_logits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny_llava(2)
+    model = VisionLanguageModel(copy.deepcopy(tiny_llava(2).model), tiny_llava(2).processor)
     head = language_parts(model).head
-    whole = torch.nn.Sequential(head, torch.nn.Tanh())
-    monkeypatch.setattr(model.model, "lm_head", whole)
+    model.model.lm_head = torch.nn.Sequential(head, torch.nn.Tanh())
     monkeypatch.setattr(model.model, "get_output_embeddings", lambda: head)
     with pytest.raises(BackboneError, match="head on its last features does not give its logits"):
         read_lens(model, _questions(model), Q_ALIGN)

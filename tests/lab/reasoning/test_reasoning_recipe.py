@@ -59,7 +59,10 @@ def test_defaults_and_changes(tmp_path: Path) -> None:
         ('[small]\n[verdict]\nlevels = "stars"\n', "levels is 'stars'"),
         ("[small]\n[verdict]\nwidth = -1.0\n", "0 or more"),
         ("[small]\n[describe]\nepochs = 0\n", "above 0"),
-        ('[small]\n[describe.adaptation]\nlanguage = "frozen"\nprojector = false\n', "nothing would be trained"),
+        (
+            '[small]\n[describe.adaptation]\nlanguage = "frozen"\nprojector = false\n',
+            "nothing would be trained",
+        ),
         ("[small]\n[describe.adaptation]\nrank = 0\n", "rank 0"),
         ("[small]\nsize = 3\n", "size"),
         ("[small]\n[judge]\nwarmup = 1.0\n", "warmup"),

@@ -110,7 +110,9 @@ def test_the_command_checks_and_trains(
     assert "two-stage: validation srcc" in capsys.readouterr().out
 
 
-def test_wrong_recipes_end_in_a_line(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_recipes_end_in_a_line(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["train", str(recipe), "--out", str(tmp_path / "out"), "--set", "small.trunk=nowhere"]
     assert foveal(arguments) == 2
     assert "nowhere" in capsys.readouterr().err

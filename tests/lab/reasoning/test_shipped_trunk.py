@@ -23,7 +23,9 @@ PHOTOS = Path(__file__).parents[3] / "examples" / "photos"
 def test_tokens_are_normalised_and_finite() -> None:
     tower = compact_tower(*shipped_trunk())
     with torch.no_grad():
-        tokens = tower(torch.from_numpy(two_views(decode(PHOTOS / "astronaut.jpg").pixels)[None])).last_hidden_state[0]
+        tokens = tower(
+            torch.from_numpy(two_views(decode(PHOTOS / "astronaut.jpg").pixels)[None])
+        ).last_hidden_state[0]
     assert tokens.shape == (49, tower.config.hidden_size)
     assert torch.isfinite(tokens).all()
     assert tokens.std() > 0.5

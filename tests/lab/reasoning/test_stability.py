@@ -13,9 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from foveal.lab.reasoning.stability import differing, disagreement, late_flips, measure_stability
 
-VERDICTS = hnp.arrays(
-    np.int64, st.tuples(st.integers(1, 6), st.integers(2, 6)), elements=st.integers(0, 4)
-)
+VERDICTS = hnp.arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(2, 6)), elements=st.integers(0, 4))
 
 
 def test_answers_that_are_always_the_same_are_stable() -> None:

@@ -23,7 +23,9 @@ PICTURE = np.zeros((4, 4, 3), np.uint8)
 def images() -> DescribedImages:
     random = np.random.default_rng(5)
     degrees = [{name: int(random.integers(5)) for name in TOLD} for _ in range(COUNT)]
-    return DescribedImages(degrees, [{}] * COUNT, random.uniform(1, 5, COUNT), lambda image: PICTURE + np.uint8(image))
+    return DescribedImages(
+        degrees, [{}] * COUNT, random.uniform(1, 5, COUNT), lambda image: PICTURE + np.uint8(image)
+    )
 
 
 @pytest.fixture

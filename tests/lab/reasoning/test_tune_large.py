@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,26 @@ from foveal.lab.reasoning.adapt import Adaptation, adapt, merged, trainable
 from foveal.lab.reasoning.levels import Q_ALIGN
 from foveal.lab.reasoning.question import Question
 from foveal.lab.reasoning.reasoner import ASSESS, DESCRIBE, OneStage, answer, judge_question
+from foveal.lab.reasoning.recipe import read_reasoning_recipe
 from foveal.lab.reasoning.records import IGNORED, Record, make_batch
 from foveal.lab.reasoning.tune import Tuning, batch_loss, tune
 from foveal.lab.reasoning.vision_language import VisionLanguageModel
+from foveal.strict import RecipeError
 from tiny_vlms import FAMILIES, checkered
 
 Load = Callable[[str], VisionLanguageModel]
 Folder = Callable[[str], Path]
 every_family = pytest.mark.parametrize("name", FAMILIES)
+# Training takes seconds: one family each time, the others on demand.
+one_family = pytest.mark.parametrize(
+    "name", [name if name == "smolvlm" else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+)
+REPOSITORY = Path(__file__).resolve().parents[3]
+RECIPES = {
+    "two-stage-qwen3-vl": "Qwen/Qwen3-VL-2B-Instruct",
+    "two-stage-smolvlm": "HuggingFaceTB/SmolVLM-256M-Instruct",
+    "two-stage-llava-onevision": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
+}
 
 SHARP, BLURRY = "The picture is sharp and bright.", "The picture is blurry and dark, with much noise."
 WEIGHTS = (0.1, 0.6, 0.2, 0.1, 0.0)
@@ -191,7 +204,7 @@ class TestLora:
             original = key.replace("modules_to_save.default", "original_module")
             assert not torch.equal(after[key], after[original])
 
-    @every_family
+    @one_family
     @pytest.mark.parametrize("projector", [True, False])
     def test_saved_updates_load_again(
         self, name: str, projector: bool, vlm_folder: Folder, tmp_path: Path
@@ -209,7 +222,7 @@ class TestLora:
         assert torch.equal(again.next_token(asked), learnt)
         assert (learnt - start).abs().max() > 0.01
 
-    @every_family
+    @one_family
     def test_merged_it_is_a_model_of_its_own(self, name: str, vlm_folder: Folder, tmp_path: Path) -> None:
         model = VisionLanguageModel.load(vlm_folder(name))
         asked = [record.question for record in _describing()]
@@ -219,10 +232,11 @@ class TestLora:
         again = VisionLanguageModel.load(tmp_path / "whole")
         assert torch.allclose(again.next_token(asked), learnt, atol=2e-4)
 
+    @pytest.mark.slow
     @every_family
     def test_answers_as_any_model_does(self, name: str, vlm_folder: Folder) -> None:
         model = VisionLanguageModel.load(vlm_folder(name))
-        tuned = tune(model, lambda _: _assessing(), _tuning(epochs=30, rate=3e-2)).model
+        tuned = tune(model, lambda _: _assessing(), _tuning(LORA, epochs=60)).model
         asked = [record.question for record in _assessing()]
         expected = [[f"{FAMILIES[name].gap}{record.answer}"] for record in _assessing()]
         assert tuned.go_on(asked, temperature=0, most_tokens=60) == expected
@@ -279,7 +293,7 @@ def _name_of_projector(model: VisionLanguageModel) -> str:
 
 
 class TestWhole:
-    @every_family
+    @one_family
     def test_trains_the_language_model_and_never_the_eyes(self, name: str, vlm_folder: Folder) -> None:
         model = VisionLanguageModel.load(vlm_folder(name))
         before, bridge = _state(model), _name_of_projector(model)
@@ -299,7 +313,7 @@ class TestWhole:
             if not any(part in key for part in ("language_model", "text_model", "lm_head"))
         ]
 
-    @every_family
+    @one_family
     def test_the_projector_alone(self, name: str, vlm_folder: Folder) -> None:
         model = VisionLanguageModel.load(vlm_folder(name))
         before, bridge = _state(model), _name_of_projector(model)
@@ -312,3 +326,40 @@ class TestWhole:
         }
         assert changed
         assert all(key.startswith(bridge) for key in changed)
+
+
+class TestRecipes:
+    @pytest.mark.parametrize("name", RECIPES)
+    def test_every_field_is_built(self, name: str) -> None:
+        recipe = read_reasoning_recipe(REPOSITORY / "recipes" / f"{name}.toml")
+        assert recipe.large is not None
+        assert recipe.large.name == RECIPES[name]
+        assert recipe.small is None
+        stages = [recipe.describe, recipe.judge, recipe.one_stage]
+        assert all(stage is not None and stage.adaptation.language == "lora" for stage in stages)
+        # stage 2 reads no image: there is nothing for its projector to learn
+        assert [stage.adaptation.projector for stage in stages if stage is not None] == [True, False, True]
+        # the baseline has the same budget
+        assert recipe.one_stage is not None
+        assert recipe.one_stage.epochs == recipe.describe.epochs
+        assert recipe.one_stage.rate == recipe.describe.rate
+
+    @pytest.mark.parametrize("name", RECIPES)
+    def test_its_stages_can_be_trained(self, name: str, vlm_folder: Folder) -> None:
+        """The recipe's own settings on a tiny model of the recipe's family."""
+        family = {"two-stage-smolvlm": "idefics3"}.get(name, name.removeprefix("two-stage-"))
+        recipe = read_reasoning_recipe(REPOSITORY / "recipes" / f"{name}.toml", {"large.device": "cpu"})
+        assert recipe.large is not None
+        for tuning, records in ((recipe.describe, _describing()), (recipe.judge, _judging())):
+            model = VisionLanguageModel.load(
+                vlm_folder(family), dtype=recipe.large.dtype, attention=recipe.large.attention
+            )
+            tuned = tune(model, lambda _, records=records: records, replace(tuning, epochs=1))  # type: ignore[misc]
+            assert len(tuned.losses) == 1
+            learnt = sum(parameter.numel() for parameter in trainable(tuned.model))
+            assert 0 < learnt < sum(parameter.numel() for parameter in tuned.model.model.parameters())
+
+    def test_a_wrong_field_is_named(self) -> None:
+        file = REPOSITORY / "recipes" / "two-stage-smolvlm.toml"
+        with pytest.raises(RecipeError, match=r"describe\.adaptation.*rank 0"):
+            read_reasoning_recipe(file, {"describe.adaptation.rank": 0})

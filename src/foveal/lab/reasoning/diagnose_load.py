@@ -46,7 +46,7 @@ def load_reasoners(
     def load(name: str) -> VisionLanguageModel:
         return VisionLanguageModel.load(root / name, dtype=dtype, device=device)
 
-    if (root / "config.json").is_file():
+    if any((root / name).is_file() for name in ("config.json", "adapter_config.json")):
         model = load(".")
         return OneStage(model, levels, batch=batch), TwoStage(model, model, levels, batch=batch)
     found: list[Reasoner] = []

@@ -252,6 +252,8 @@ class _Scale:
     def said(self, one: Estimate) -> str:
         if not math.isfinite(one.value):
             return "undefined"
+        if not math.isfinite(one.low):
+            return self.text(one.value)
         return f"{self.text(one.value)} ({self.text(one.low)} to {self.text(one.high)})"
 
     def grid(self, height: float, axis: str) -> list[str]:

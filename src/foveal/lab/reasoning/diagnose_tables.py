@@ -32,7 +32,11 @@ def tables(diagnosis: Diagnosis) -> dict[str, Table]:
         ),
         "information": ("reasoner", "attribute", "bits", "chance", "p_value", "mentioned"),
         "lens": ("image", "reasoner", "layer", *words, *candidates),
-        "attention": ("image", "reasoner", "layer", *KINDS, f"top_{TOP}_image_tokens"),
+        "attention": (
+            *("image", "reasoner", "layer"),
+            *(f"on_{kind}" for kind in KINDS),
+            f"on_top_{TOP}_image_tokens",
+        ),
     }
     rows = {
         "answers": _answers,

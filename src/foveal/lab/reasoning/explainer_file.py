@@ -33,7 +33,7 @@ from foveal.lab.export import example_views, to_onnx, without_notes
 from foveal.lab.reasoning.levels import Q_ALIGN, LevelSet
 from foveal.lab.reasoning.place_map import PlaceMap
 from foveal.lab.reasoning.question import Question
-from foveal.lab.reasoning.reasoner import DESCRIBE, TwoStage, judge_question, verdicts
+from foveal.lab.reasoning.reasoner import DESCRIBE, TwoStage, judge_question
 from foveal.lab.reasoning.vision_language import VisionLanguageModel
 
 VisionLanguage = VisionLanguageModel | str | os.PathLike[str]
@@ -114,7 +114,8 @@ def write_explainer(
     model = ExplainerModel(card, eyes_graph(seeing, place_map), _weights(seeing), _weights(reading), settings)
     models = TwoStage(seeing, reading, levels, most_tokens=most_tokens)
     expected = [texts[0] for texts in models.describe(images)]
-    chances = verdicts(models, images, expected)
+    asked = [judge_question(text, levels) for text in expected]
+    chances = levels.probabilities(reading.next_token(asked), reading.tokenizer)
     told, judged = _explained(model, images, expected)
     for number, (one, other) in enumerate(zip(told, expected, strict=True)):
         if one != other:

@@ -1,9 +1,10 @@
-"""Impressions: how fine structure and the whole strike an observer, learnt from ratings, never from the image's own.
+"""Impressions: how fine structure and the whole strike people, learnt from ratings of other images.
 
-No formula measures them. A small network predicts the rating from what a frozen trunk sees of the fragments
-alone (*rendering*), another from what it sees of the whole alone (*scene*), as DOVER's technical and
-aesthetic branches do (Wu et al., ICCV 2023). Predictions for training images are cross-fitted: each image is
-described by networks that have not seen its rating, so that no description gives its own rating away.
+No formula measures them. Small networks predict the rating, each from a part of what a frozen trunk sees:
+*rendering* from the fragments alone, *scene* from the whole alone, as DOVER's technical and aesthetic
+branches do (Wu et al., ICCV 2023); *centre* and *surroundings* from both views of these places. Predictions
+for training images are cross-fitted: each image is described by networks that have not seen its rating, so
+that no description gives its own rating away.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from foveal.explanation.wordings import IMPRESSIONS
+from foveal.imaging.views import GRID
 
+_CENTRE = slice(2, 5)
 CUTS = (0.1, 0.3, 0.7, 0.9)
 """Quantiles of the training images between the degrees."""
 
@@ -31,16 +34,21 @@ class Impressions:
     Attributes:
         fitted: cross-fitted predictions for the training images, float64 (impressions, images), on 1-5.
         others: predictions for further images, the mean of all networks, (impressions, further images).
+        copied: predictions for degraded copies of training images, by networks that have not seen the image's
+            rating, and never above the image's own, (impressions, copies).
         cuts: values between the degrees, (impressions, 4).
     """
 
     fitted: NDArray[np.float64]
     others: NDArray[np.float64]
+    copied: NDArray[np.float64]
     cuts: NDArray[np.float64]
 
     def degrees(self, values: NDArray[np.float64]) -> list[dict[str, int]]:
         """Degree, 0 to 4, of each impression of each image: (impressions, images) -> a list of images."""
-        table = [np.searchsorted(cuts, row, side="right") for cuts, row in zip(self.cuts, values, strict=True)]
+        table = [
+            np.searchsorted(cuts, row, side="right") for cuts, row in zip(self.cuts, values, strict=True)
+        ]
         return [
             {name: int(row[image]) for name, row in zip(IMPRESSIONS, table, strict=True)}
             for image in range(values.shape[1])
@@ -52,51 +60,75 @@ def fit_impressions(
     mos: ArrayLike,
     others: NDArray[np.float32],
     *,
+    copies: NDArray[np.float32] | None = None,
+    sources: ArrayLike = (),
     groups: ArrayLike | None = None,
     folds: int = 5,
     seed: int = 0,
 ) -> Impressions:
-    """Learn both impressions.
+    """Learn the impressions.
 
     Args:
-        train: pooled features of the training images, (images, 2, features): of the fragments, of the whole.
+        train: what each impression looks at in the training images, (images, impressions, features).
         mos: their ratings on 1-5.
-        others: pooled features of further images, (further, 2, features).
+        others: pooled features of further images, (further, impressions, features).
+        copies: pooled features of degraded copies of training images, (copies, impressions, features).
+        sources: number of the training image that each is a copy of, (copies,).
         groups: images that belong together stay in one fold, (images,); by default each is on its own.
         folds: of the cross-fitting.
         seed: of folds, initialisation and order.
 
     Raises:
-        ValueError: fewer groups than folds.
+        ValueError: fewer groups than folds, or another number of impressions.
     """
+    if train.ndim != 3 or train.shape[1] != len(IMPRESSIONS):
+        raise ValueError(
+            f"features have shape {train.shape}, expected (images, {len(IMPRESSIONS)}, features)"
+        )
     ratings = np.asarray(mos, np.float64)
     fold = _folds(len(ratings), groups, folds, seed)
     fitted = np.zeros((len(IMPRESSIONS), len(train)))
     further = np.zeros((len(IMPRESSIONS), len(others)))
+    origin = np.asarray(sources, np.int64)
+    degraded = np.zeros((0, *train.shape[1:]), np.float32) if copies is None else copies
+    copied = np.zeros((len(IMPRESSIONS), len(degraded)))
     for number in range(len(IMPRESSIONS)):
         mean, deviation = train[:, number].mean(axis=0), train[:, number].std(axis=0) + 1e-3
-        inside, outside = (
-            torch.from_numpy((part[:, number] - mean) / deviation).float() for part in (train, others)
+        inside, outside, beside = (
+            torch.from_numpy((part[:, number] - mean) / deviation).float()
+            for part in (train, others, degraded)
         )
         for left_out in range(folds):
             learnt, held = np.flatnonzero(fold != left_out), np.flatnonzero(fold == left_out)
             network = _fit(inside[learnt], ratings[learnt], seed + left_out)
             fitted[number, held] = _predict(network, inside[held])
             further[number] += _predict(network, outside) / folds
-    return Impressions(fitted, further, np.quantile(fitted, CUTS, axis=1).T)
+            of_held = np.flatnonzero(fold[origin] == left_out)
+            copied[number, of_held] = _predict(network, beside[of_held])
+    # A degraded copy is known to be no better than its original.
+    copied = np.minimum(copied, fitted[:, origin])
+    return Impressions(fitted, further, copied, np.quantile(fitted, CUTS, axis=1).T)
 
 
 def pool_tokens(tokens: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Tokens of the two-view tower, (49, features of whole and fragments) -> (2, features), fragments first.
+    """What each impression looks at, from tokens of the two-view tower.
 
-    Mean and standard deviation over the places.
+    Args:
+        tokens: (49, features), the whole's in the first half, the fragments' in the second.
+
+    Returns:
+        float32 (impressions, features), in the order of ``IMPRESSIONS``: mean and deviation over all places
+        of the fragments, and of the whole; means of both over the nine central places, and over the others.
     """
-    half = tokens.shape[1] // 2
-    parts = []
-    for view in (tokens[:, half:], tokens[:, :half]):
-        values = view.astype(np.float32)
-        parts.append(np.concatenate([values.mean(axis=0), values.std(axis=0)]))
-    return np.stack(parts)
+    values = tokens.astype(np.float32)
+    half = values.shape[1] // 2
+    views = [
+        np.concatenate([view.mean(axis=0), view.std(axis=0)]) for view in (values[:, half:], values[:, :half])
+    ]
+    central = np.zeros((GRID, GRID), bool)
+    central[_CENTRE, _CENTRE] = True
+    places = [values[inside].mean(axis=0) for inside in (central.ravel(), ~central.ravel())]
+    return np.stack([*views, *places])
 
 
 def _folds(count: int, groups: ArrayLike | None, folds: int, seed: int) -> NDArray[np.int64]:
@@ -138,5 +170,3 @@ def _fit(features: Tensor, ratings: NDArray[np.float64], seed: int) -> nn.Module
 @torch.no_grad()
 def _predict(network: nn.Module, features: Tensor) -> NDArray[np.float64]:
     return np.asarray(network(features)[:, 0].double().numpy())
-
-

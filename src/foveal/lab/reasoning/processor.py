@@ -64,12 +64,10 @@ def load_processor(folder: Path, config: Any) -> Any:
         "tokenizer": AutoTokenizer.from_pretrained(folder, **_LOCAL),
     }
     settings, _ = kind.get_processor_dict(folder, local_files_only=True)
-    # Of the same name, which is what save_pretrained writes down.
-    blind = (
-        type(kind.__name__, (kind, _WithoutVideo), {"__module__": __name__})
-        if "video_processor" in names
-        else kind
-    )
+    blind: Any = kind
+    if "video_processor" in names:
+        # Of the same name, which is what save_pretrained writes down.
+        blind = type(kind.__name__, (kind, _WithoutVideo), {"__module__": __name__})
     return blind.from_args_and_dict([given.get(name) for name in names], settings)
 
 

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from foveal.explanation.wordings import IMPRESSIONS, WORDINGS
 from foveal.explanation.words import TOLD
-from foveal.lab.reasoning.adapt import Adaptation
 from foveal.lab.reasoning.levels import LEVELS
 from foveal.lab.reasoning.small.shape import DecoderShape
 from foveal.lab.reasoning.stages import Mixture
@@ -62,14 +61,19 @@ class DescriptionConfig:
             the small model's own trunk. Needed for a large model only, and only if impressions are told.
         placed: those whose place in the image is told, where they stand out somewhere.
         folds: of the cross-fitting of impressions.
+        degraded: share of the training images of which a degraded copy is described too. Copies have no
+            rating: the one-stage model learns to describe them, the judge learns what the rule says of them.
     """
 
     attributes: tuple[str, ...] = TOLD
     placed: tuple[str, ...] = ("sharpness", "brightness")
     impressions: str | None = None
     folds: int = 5
+    degraded: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.degraded <= 1:
+            raise ValueError(f"degraded is {self.degraded}, expected 0 to 1")
         unknown = [name for name in self.attributes if name not in WORDINGS]
         if unknown or not self.attributes:
             raise ValueError(f"attributes {unknown or 'none'}: expected some of {', '.join(WORDINGS)}")
@@ -125,7 +129,11 @@ class _File:
     def __post_init__(self) -> None:
         if (self.small is None) == (self.large is None):
             raise ValueError("name one model: [small], which is made, or [large], which is tuned")
-        if self.large is not None and self.descriptions.tells_impressions and not self.descriptions.impressions:
+        if (
+            self.large is not None
+            and self.descriptions.tells_impressions
+            and not self.descriptions.impressions
+        ):
             raise ValueError(
                 "descriptions.impressions: name the trunk they are learnt from, or leave "
                 f"{' and '.join(IMPRESSIONS)} out of descriptions.attributes"

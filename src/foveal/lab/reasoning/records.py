@@ -75,8 +75,9 @@ def make_batch(model: VisionLanguageModel, records: Sequence[Record], levels: Le
     words = torch.tensor(levels.tokens(model.tokenizer))
     places = []
     for row in rows:
-        if levels.statement not in records[row].answer:
-            raise ValueError(f"the answer {records[row].answer!r} holds no {levels.statement!r}")
+        whole = records[row].question.so_far + records[row].answer
+        if levels.statement not in whole:
+            raise ValueError(f"the answer {whole!r} holds no {levels.statement!r}")
         places.append(int(torch.nonzero(torch.isin(labels[row].cpu(), words))[-1]))
     for row, place in zip(rows, places, strict=True):
         labels[row, place] = IGNORED

@@ -59,11 +59,15 @@ def fit_rule(described: Sequence[Degrees], mos: ArrayLike, *, ridge: float = 10.
     ratings = np.asarray(mos, np.float64)
     names = tuple(described[0]) if len(described) else ()
     if len(described) < 2 or len(described) != len(ratings):
-        raise ValueError(f"{len(described)} descriptions and {len(ratings)} ratings: two or more of each needed")
+        raise ValueError(
+            f"{len(described)} descriptions and {len(ratings)} ratings: two or more of each needed"
+        )
     if any(set(degrees) != set(names) for degrees in described):
         raise ValueError("all descriptions must tell the same attributes")
     table = np.array([[degrees[name] for name in names] for degrees in described])
-    steps = np.concatenate([table[:, [column]] >= np.arange(1, DEGREES) for column in range(len(names))], axis=1)
+    steps = np.concatenate(
+        [table[:, [column]] >= np.arange(1, DEGREES) for column in range(len(names))], axis=1
+    )
     design = steps - steps.mean(axis=0)
     middle = float(ratings.mean())
     merits = np.repeat([WORDINGS[name].merit for name in names], DEGREES - 1)

@@ -1,56 +1,42 @@
-"""Train describer, judge and the one-stage model of a recipe. Each finished part is kept; a run goes on after it."""
+"""Train describer, judge and the one-stage model of a recipe; a run goes on after its last finished part."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foveal.evaluation.correlation import plcc, srcc
 from foveal.explanation.words import degrees_of
-from foveal.imaging.decode import decode
-from foveal.lab.reasoning.impressions import fit_impressions, pool_tokens
 from foveal.lab.reasoning.levels import LEVELS
-from foveal.lab.reasoning.question import Picture, Question, StoredFeatures
-from foveal.lab.reasoning.reasoner import ASSESS, DESCRIBE, OneStage, Reasoner, TwoStage, closed_set_scores, judge_question
+from foveal.lab.reasoning.prepare import Prepared, Tell, load_tower, prepare, read_parts
+from foveal.lab.reasoning.question import Question
+from foveal.lab.reasoning.reasoner import (
+    ASSESS,
+    DESCRIBE,
+    OneStage,
+    Reasoner,
+    TwoStage,
+    closed_set_scores,
+    judge_question,
+)
 from foveal.lab.reasoning.recipe import LargeConfig, ReasoningRecipe
-from foveal.lab.reasoning.rule import fit_rule
-from foveal.lab.reasoning.sight import Readings, read_meters, read_tokens
-from foveal.lab.reasoning.small.build import build_small, compact_tower, vit_tower
-from foveal.lab.reasoning.small.tower import TwoViewTower
+from foveal.lab.reasoning.rule import Rule, fit_rule
+from foveal.lab.reasoning.small.build import build_small
 from foveal.lab.reasoning.stages import DescribedImages, assessing, describing, judging
 from foveal.lab.reasoning.tune import Epoch, Tuning, tune
 from foveal.lab.reasoning.vision_language import VisionLanguageModel
-from foveal.lab.training.prepare import Parts, divide, load_ratings, locate_backbone
-from foveal.ratings.table import Ratings
+from foveal.lab.training.prepare import locate_backbone
 
 ONE_STAGE, DESCRIBE_PART, JUDGE_PART = "one-stage", "describe", "judge"
 """Folders of a run."""
 _TEXTS_FOR_TOKENS = 4000
 _GENERATION_BATCH = 128
-
-Tell = Callable[[str, int, int, str], None]
-"""What is done, how far, of how much, and a remark."""
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """All that training needs.
-
-    Attributes:
-        train: described, rated training images.
-        validation: likewise, of the validation part.
-        tower: the small model's eyes; None where a large model is tuned.
-    """
-
-    train: DescribedImages
-    validation: DescribedImages
-    tower: TwoViewTower | None
 
 
 def train_reasoning(
@@ -71,33 +57,25 @@ def train_reasoning(
         FovealError: ratings, images or models cannot be read.
     """
     out.mkdir(parents=True, exist_ok=True)
-    prepared = prepare(recipe, cache or out / "cache", tell)
-    levels = LEVELS[recipe.verdict.levels]
-    describer = _stage(
-        out / DESCRIBE_PART, recipe, prepared, recipe.describe, describing(prepared.train, recipe.seed), tell
-    )
-    rule = fit_rule(prepared.train.degrees, prepared.train.mos) if recipe.verdict.rule else None
-    if rule is not None:
-        _write(out / "rule.json", {"base": rule.base, "effects": {k: v.tolist() for k, v in rule.effects.items()}})
-    generated = _generated(out / "generated.json", recipe, prepared, describer, tell)
+    run = _Run(recipe, prepare(recipe, cache or out / "cache", tell), out, tell)
+    train, levels, verdict = run.prepared.train, LEVELS[recipe.verdict.levels], recipe.verdict
+    describer = run.stage(DESCRIBE_PART, recipe.describe, describing(train, recipe.seed))
     to_judge = judging(
-        prepared.train,
+        train,
         recipe.seed,
-        generated=generated,
-        rule=rule,
+        generated=run.generated(describer),
+        rule=run.rule(),
         mixture=recipe.mixture,
         levels=levels,
-        width=recipe.verdict.width,
+        width=verdict.width,
     )
-    judge = _stage(out / JUDGE_PART, recipe, prepared, recipe.judge, to_judge, tell)
+    judge = run.stage(JUDGE_PART, recipe.judge, to_judge)
     reasoners: list[Reasoner] = [TwoStage(describer, judge, levels, batch=_GENERATION_BATCH)]
     if recipe.one_stage is not None:
-        to_assess = assessing(
-            prepared.train, recipe.seed, levels=levels, width=recipe.verdict.one_stage_width
-        )
-        whole = _stage(out / ONE_STAGE, recipe, prepared, recipe.one_stage, to_assess, tell)
+        to_assess = assessing(train, recipe.seed, levels=levels, width=verdict.one_stage_width)
+        whole = run.stage(ONE_STAGE, recipe.one_stage, to_assess)
         reasoners.append(OneStage(whole, levels, batch=_GENERATION_BATCH))
-    figures = {reasoner.name: measure_agreement(reasoner, prepared.validation) for reasoner in reasoners}
+    figures = {reasoner.name: measure_agreement(reasoner, run.prepared.validation) for reasoner in reasoners}
     _write(out / "run.json", {"validation": figures})
     return figures
 
@@ -108,45 +86,13 @@ def check_recipe(recipe: ReasoningRecipe) -> str:
     Raises:
         FovealError: ratings or model cannot be read.
     """
-    parts = divide(load_ratings(recipe.ratings, recipe.folder), recipe.split, recipe.folder)
+    parts = read_parts(recipe)
     if recipe.large is not None:
         model = _load_large(recipe, recipe.large).name
     elif recipe.small is not None:
-        tower = _tower(recipe, recipe.small.trunk, recipe.small.layers)
+        tower = load_tower(recipe, recipe.small.trunk, recipe.small.layers)
         model = f"a small model on {tower.config.trunk}, {tower.config.hidden_size} features a place"
     return f"{model}; {len(parts.train):,} images to train, {len(parts.validation):,} to validate"
-
-
-def prepare(recipe: ReasoningRecipe, cache: Path, tell: Tell = lambda *_: None) -> Prepared:
-    """Read ratings, meters and tower tokens, and learn the impressions."""
-    parts = divide(load_ratings(recipe.ratings, recipe.folder), recipe.split, recipe.folder)
-    tower = None if recipe.small is None else _tower(recipe, recipe.small.trunk, recipe.small.layers)
-    impressing = tower
-    if recipe.descriptions.impressions is not None:
-        impressing = _tower(recipe, recipe.descriptions.impressions, ())
-    readings = {name: _readings(part, cache, name, tell) for name, part in _named(parts)}
-    tokens = {
-        name: _tokens(impressing, part, cache, name, tell)
-        for name, part in _named(parts)
-        if impressing is not None
-    }
-    degrees = {name: [dict(row) for row in readings[name].degrees] for name in readings}
-    if recipe.descriptions.tells_impressions:
-        _add_impressions(degrees, tokens, parts, recipe)
-    seen = {
-        name: _tokens(tower, part, cache, name, tell) if tower is not None else None
-        for name, part in _named(parts)
-    }
-    described = {
-        name: DescribedImages(
-            [{told: row[told] for told in recipe.descriptions.attributes} for row in degrees[name]],
-            [_told_places(row, recipe) for row in readings[name].places],
-            part.quality(),
-            _pictures(part, seen[name]),
-        )
-        for name, part in _named(parts)
-    }
-    return Prepared(described["train"], described["validation"], tower)
 
 
 def measure_agreement(reasoner: Reasoner, images: DescribedImages) -> dict[str, float]:
@@ -165,47 +111,91 @@ def measure_agreement(reasoner: Reasoner, images: DescribedImages) -> dict[str, 
     }
 
 
-def _stage(
-    folder: Path, recipe: ReasoningRecipe, prepared: Prepared, tuning: Tuning, epoch: Epoch, tell: Tell
-) -> VisionLanguageModel:
-    """Train one model, or load it if it is there."""
-    if (folder / "config.json").exists() or (folder / "adapter_config.json").exists():
-        return VisionLanguageModel.load(folder)
-    model = _begin(recipe, prepared)
-    tuned = tune(
-        model,
-        epoch,
-        replace(tuning, seed=tuning.seed + recipe.seed),
-        levels=LEVELS[recipe.verdict.levels],
-        tell=lambda step, steps, loss: tell(folder.name, step, steps, f"loss {loss:.3f}"),
-    )
-    tuned.model.save(folder)
-    _write(folder / "training.json", {"losses": list(tuned.losses), "seconds": round(tuned.seconds, 1)})
-    return tuned.model
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A run in its folder."""
 
+    recipe: ReasoningRecipe
+    prepared: Prepared
+    out: Path
+    tell: Tell
 
-def _begin(recipe: ReasoningRecipe, prepared: Prepared) -> VisionLanguageModel:
-    """The model before a stage: always the same one, so that stages and ways start alike."""
-    if recipe.large is not None:
-        return _load_large(recipe, recipe.large)
-    if recipe.small is None or prepared.tower is None:
-        raise ValueError("the recipe names no model")
-    # The tokenizer does not depend on the seed: answers of several runs are then cut alike.
-    random = np.random.default_rng(0)
-    some = range(min(len(prepared.train), _TEXTS_FOR_TOKENS))
-    texts = [prepared.train.describe(image, random) for image in some]
-    levels = LEVELS[recipe.verdict.levels]
-    asked = [DESCRIBE, ASSESS, judge_question("", levels).text, levels.statement]
-    return build_small(prepared.tower, [*texts, *asked * 100], recipe.small.decoder, seed=recipe.seed)
+    def stage(self, name: str, tuning: Tuning, epoch: Epoch) -> VisionLanguageModel:
+        """Train one model, or load it if it is there."""
+        folder = self.out / name
+        if folder.exists():
+            return _load(folder, self.recipe.large)
+        tuned = tune(
+            self._begin(),
+            epoch,
+            replace(tuning, seed=tuning.seed + self.recipe.seed),
+            levels=LEVELS[self.recipe.verdict.levels],
+            tell=lambda step, steps, loss: self.tell(name, step, steps, f"loss {loss:.3f}"),
+        )
+        # It appears whole or not at all: what is there is taken for finished.
+        part = self.out / f"{name}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        tuned.model.save(part)
+        _write(part / "training.json", {"losses": list(tuned.losses), "seconds": round(tuned.seconds, 1)})
+        part.rename(folder)
+        return tuned.model
+
+    def rule(self) -> Rule | None:
+        """What the judge is to follow, fitted and written down."""
+        if not self.recipe.verdict.rule:
+            return None
+        rule = fit_rule(self.prepared.rated.degrees, self.prepared.rated.mos)
+        effects = {name: curve.tolist() for name, curve in rule.effects.items()}
+        _write(self.out / "rule.json", {"base": rule.base, "effects": effects})
+        return rule
+
+    def generated(self, describer: VisionLanguageModel) -> list[list[str]]:
+        """What stage 1 says of the training images, sampled as it believes."""
+        recipe, train, file = self.recipe, self.prepared.train, self.out / "generated.json"
+        if not recipe.mixture.generated:
+            return []
+        if file.exists():
+            stored: list[list[str]] = json.loads(file.read_text(encoding="utf-8"))
+            return stored
+        texts: list[list[str]] = []
+        for start in range(0, len(train), _GENERATION_BATCH):
+            images = range(start, min(start + _GENERATION_BATCH, len(train)))
+            asked = [Question(DESCRIBE, train.picture(image)) for image in images]
+            seed = recipe.seed + start
+            texts += describer.go_on(asked, samples=recipe.samples, seed=seed, batch=_GENERATION_BATCH)
+            self.tell("generated descriptions", len(texts), len(train), "")
+        _write(file, texts)
+        return texts
+
+    def _begin(self) -> VisionLanguageModel:
+        """The model before a stage: always the same one, so that stages and ways start alike."""
+        recipe, train = self.recipe, self.prepared.train
+        if recipe.large is not None:
+            return _load_large(recipe, recipe.large)
+        if recipe.small is None or self.prepared.tower is None:
+            raise ValueError("the recipe names no model")
+        # The tokenizer does not depend on the seed: answers of several runs are then cut alike.
+        random = np.random.default_rng(0)
+        texts = [train.describe(image, random) for image in range(min(len(train), _TEXTS_FOR_TOKENS))]
+        levels = LEVELS[recipe.verdict.levels]
+        asked = [DESCRIBE, ASSESS, judge_question("", levels).text, levels.statement]
+        return build_small(
+            self.prepared.tower, [*texts, *asked * 100], recipe.small.decoder, seed=recipe.seed
+        )
 
 
 def _load_large(recipe: ReasoningRecipe, large: LargeConfig) -> VisionLanguageModel:
+    return _load(locate_backbone(large.name, recipe.folder), large, large.revision)
+
+
+def _load(
+    place: str | os.PathLike[str], large: LargeConfig | None, revision: str | None = None
+) -> VisionLanguageModel:
+    """Load a model as the recipe runs it: a large one in its number format, on its device."""
+    if large is None:
+        return VisionLanguageModel.load(place)
     return VisionLanguageModel.load(
-        locate_backbone(large.name, recipe.folder),
-        revision=large.revision,
-        attention=large.attention,
-        dtype=large.dtype,
-        device=large.device,
+        place, revision=revision, attention=large.attention, dtype=large.dtype, device=large.device
     )
 
 
@@ -222,68 +212,12 @@ def _generated(
     for start in range(0, count, _GENERATION_BATCH):
         numbers = range(start, min(start + _GENERATION_BATCH, count))
         asked = [Question(DESCRIBE, prepared.train.picture(image)) for image in numbers]
-        texts += describer.go_on(asked, samples=recipe.samples, seed=recipe.seed + start, batch=_GENERATION_BATCH)
+        texts += describer.go_on(
+            asked, samples=recipe.samples, seed=recipe.seed + start, batch=_GENERATION_BATCH
+        )
         tell("generated descriptions", len(texts), count, "")
     _write(file, texts)
     return texts
-
-
-def _tower(recipe: ReasoningRecipe, trunk: str, layers: Sequence[int]) -> TwoViewTower:
-    more: dict[str, Any] = {"layers": tuple(layers)} if layers else {}
-    if trunk == "compact":
-        from foveal.lab.reasoning.small.shipped import shipped_trunk
-
-        return compact_tower(*shipped_trunk(), **more)
-    return vit_tower(str(locate_backbone(trunk, recipe.folder)), **more)
-
-
-def _named(parts: Parts) -> list[tuple[str, Ratings]]:
-    return [("train", parts.train), ("validation", parts.validation)]
-
-
-def _readings(part: Ratings, cache: Path, name: str, tell: Tell) -> Readings:
-    return read_meters(
-        part.images, cache / f"{name}-meters.json", tell=lambda done, of: tell(f"meters, {name}", done, of, "")
-    )
-
-
-def _tokens(
-    tower: TwoViewTower | None, part: Ratings, cache: Path, name: str, tell: Tell
-) -> NDArray[np.float16]:
-    if tower is None:
-        raise ValueError("there is no tower to see with")
-    file = cache / f"{name}-{tower.config.trunk}-{'-'.join(map(str, tower.config.layers))}.npy"
-    return read_tokens(tower, part.images, file, tell=lambda done, of: tell(f"tokens, {name}", done, of, ""))
-
-
-def _add_impressions(
-    degrees: Mapping[str, list[dict[str, int]]],
-    tokens: Mapping[str, NDArray[np.float16]],
-    parts: Parts,
-    recipe: ReasoningRecipe,
-) -> None:
-    pooled = {name: np.stack([pool_tokens(rows) for rows in stored]) for name, stored in tokens.items()}
-    learnt = fit_impressions(
-        pooled["train"],
-        parts.train.quality(),
-        pooled["validation"],
-        groups=parts.train.groups,
-        folds=recipe.descriptions.folds,
-        seed=recipe.seed,
-    )
-    for name, values in (("train", learnt.fitted), ("validation", learnt.others)):
-        for row, more in zip(degrees[name], learnt.degrees(values), strict=True):
-            row.update(more)
-
-
-def _told_places(places: Mapping[str, str], recipe: ReasoningRecipe) -> dict[str, str]:
-    return {name: place for name, place in places.items() if name in recipe.descriptions.placed}
-
-
-def _pictures(part: Ratings, tokens: NDArray[np.float16] | None) -> Callable[[int], Picture]:
-    if tokens is not None:
-        return lambda image: StoredFeatures(np.asarray(tokens[image]))
-    return lambda image: decode(part.images[image]).pixels
 
 
 def _write(file: Path, values: Any) -> None:

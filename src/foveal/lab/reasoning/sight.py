@@ -1,4 +1,4 @@
-"""What is known of each image before training: tokens of the frozen tower, and readings of the meters. Cached."""
+"""What is known of an image before training, and kept: tokens of the frozen tower, readings of the meters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from foveal.attributes import ATTRIBUTES, measure
-from foveal.imaging.decode import decode
+from foveal.lab.reasoning.degraded import Sight
 from foveal.lab.reasoning.small.image_processor import two_views
 from foveal.lab.reasoning.small.tower import TwoViewTower
 
@@ -38,12 +38,12 @@ class Readings:
 
 
 def read_meters(
-    paths: Sequence[Path], cache: Path, *, workers: int | None = None, tell: Tell = lambda done, of: None
+    sights: Sequence[Sight], cache: Path, *, workers: int | None = None, tell: Tell = lambda done, of: None
 ) -> Readings:
     """Measure all attributes of images, or read them from an earlier run.
 
     Args:
-        paths: images.
+        sights: images.
         cache: a JSON file; written once all are measured, and read again only for the same files and meters.
         workers: threads.
         tell: called with how many are done, of how many.
@@ -51,26 +51,26 @@ def read_meters(
     Raises:
         ImageError: one cannot be read.
     """
-    key = _key(paths, [f"{name} {item.thresholds}" for name, item in ATTRIBUTES.items()])
+    key = _key(sights, [f"{name} {item.thresholds}" for name, item in ATTRIBUTES.items()])
     kept = _kept(cache, key)
     if kept is None:
         with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
             kept = []
-            for row in pool.map(_meter, paths):
+            for row in pool.map(_meter, sights):
                 kept.append(row)
-                tell(len(kept), len(paths))
+                tell(len(kept), len(sights))
         _keep(cache, {"key": key, "rows": kept})
     return Readings(tuple(row["degrees"] for row in kept), tuple(row["places"] for row in kept))
 
 
 def read_tokens(
-    tower: TwoViewTower, paths: Sequence[Path], cache: Path, *, tell: Tell = lambda done, of: None
+    tower: TwoViewTower, sights: Sequence[Sight], cache: Path, *, tell: Tell = lambda done, of: None
 ) -> NDArray[np.float16]:
     """Run the frozen tower over images, or read its tokens from an earlier run.
 
     Args:
         tower: the eyes.
-        paths: images.
+        sights: images.
         cache: a ``.npy`` file; a JSON file beside it says of which images and weights it is.
         tell: called with how many are done, of how many.
 
@@ -80,19 +80,19 @@ def read_tokens(
     Raises:
         ImageError: one cannot be read.
     """
-    key, label = _key(paths, [tower_digest(tower)]), cache.with_suffix(".json")
+    key, label = _key(sights, [tower_digest(tower)]), cache.with_suffix(".json")
     if not (cache.exists() and _kept(label, key) is not None):
-        shape = len(paths), 49, tower.config.hidden_size
+        shape = len(sights), 49, tower.config.hidden_size
         cache.parent.mkdir(parents=True, exist_ok=True)
         stored = np.lib.format.open_memmap(cache, "w+", np.float16, shape)
         with ThreadPoolExecutor(os.cpu_count()) as pool, torch.inference_mode():
-            for start in range(0, len(paths), _BATCH):
-                views = np.stack(list(pool.map(_views, paths[start : start + _BATCH])))
+            for start in range(0, len(sights), _BATCH):
+                views = np.stack(list(pool.map(_views, sights[start : start + _BATCH])))
                 tokens = tower(torch.from_numpy(views)).last_hidden_state
                 stored[start : start + len(views)] = tokens.numpy().astype(np.float16)
-                tell(min(start + _BATCH, len(paths)), len(paths))
+                tell(min(start + _BATCH, len(sights)), len(sights))
         stored.flush()
-        _keep(label, {"key": key, "rows": [str(path.name) for path in paths]})
+        _keep(label, {"key": key, "rows": [sight.label for sight in sights]})
     mapped: NDArray[np.float16] = np.load(cache, mmap_mode="r")
     return mapped
 
@@ -106,23 +106,22 @@ def tower_digest(tower: TwoViewTower) -> str:
     return digest.hexdigest()
 
 
-def _meter(path: Path) -> dict[str, Any]:
-    readings = measure(decode(path).pixels)
+def _meter(sight: Sight) -> dict[str, Any]:
+    readings = measure(sight.pixels())
     return {
         "degrees": {name: reading.degree for name, reading in readings.items()},
         "places": {name: reading.place for name, reading in readings.items() if reading.place is not None},
     }
 
 
-def _views(path: Path) -> NDArray[np.uint8]:
-    return two_views(decode(path).pixels)
+def _views(sight: Sight) -> NDArray[np.uint8]:
+    return two_views(sight.pixels())
 
 
-def _key(paths: Sequence[Path], more: Sequence[str]) -> str:
+def _key(sights: Sequence[Sight], more: Sequence[str]) -> str:
     digest = hashlib.sha256()
-    for path in paths:
-        state = path.stat()
-        digest.update(f"{path.name} {state.st_size}\n".encode())
+    for sight in sights:
+        digest.update(f"{sight.label} {sight.path.stat().st_size}\n".encode())
     for text in more:
         digest.update(text.encode())
     return digest.hexdigest()

@@ -113,7 +113,9 @@ def _place(text: str, without: str, description: str) -> int:
     before, behind = _shared(text, without), _shared(text[::-1], without[::-1])
     start = text.find(description)
     while start >= 0:
-        if start <= before and len(text) - start - len(description) <= behind:
+        # What joins a description to its neighbours goes with it.
+        left, right = text[:start].rstrip(), text[start + len(description) :].lstrip()
+        if len(left) <= before and len(right) <= behind:
             return start
         start = text.find(description, start + 1)
     raise ValueError(f"the question does not hold the description {description[:40]!r}")

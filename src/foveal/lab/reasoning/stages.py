@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
+from foveal.assessment import LOWEST
 from foveal.explanation.wordings import DEGREES
 from foveal.explanation.words import degrees_of, edited, write
 from foveal.lab.reasoning.levels import Q_ALIGN, Floats, LevelSet
@@ -28,7 +29,7 @@ class DescribedImages:
     Attributes:
         degrees: of each image, by attribute.
         places: of each image, where attributes stand out.
-        mos: (images,) on 1-5.
+        mos: (images,) on 1-5; NaN for degraded copies, which nobody has rated.
         picture: gives the picture of an image by its number.
     """
 
@@ -60,7 +61,12 @@ def describing(images: DescribedImages, seed: int) -> Epoch:
 
 
 def assessing(
-    images: DescribedImages, seed: int, *, levels: LevelSet = Q_ALIGN, scores: Floats | None = None, width: float = 0.0
+    images: DescribedImages,
+    seed: int,
+    *,
+    levels: LevelSet = Q_ALIGN,
+    scores: Floats | None = None,
+    width: float = 0.0,
 ) -> Epoch:
     """The one-stage baseline: image -> description and verdict in one answer.
 
@@ -68,21 +74,26 @@ def assessing(
         images: described and rated.
         seed: of the phrasings.
         levels: words of the verdict.
-        scores: what the verdict follows, on 1-5; by default each image's own MOS.
+        scores: what the verdict follows, on 1-5; by default each image's own MOS. Where it is NaN, only the
+            description is learnt.
         width: of the weights of neighbouring levels; 0 learns the one word of the equal-range rule.
     """
-    weights = level_weights(images.mos if scores is None else scores, levels, width)
+    followed = images.mos if scores is None else scores
+    weights = level_weights(np.nan_to_num(followed, nan=LOWEST), levels, width)
+
+    def record(image: int, random: Generator) -> Record:
+        told = images.describe(image, random)
+        if np.isnan(followed[image]):
+            return Record(Question(DESCRIBE, images.picture(image)), told)
+        return Record(
+            Question(ASSESS, images.picture(image)),
+            f"{told} {_verdict(weights[image], levels)}",
+            tuple(weights[image].tolist()),
+        )
 
     def records(number: int) -> list[Record]:
         random = np.random.default_rng((seed, number, 1))
-        return [
-            Record(
-                Question(ASSESS, images.picture(image)),
-                f"{images.describe(image, random)} {_verdict(weights[image], levels)}",
-                tuple(weights[image].tolist()),
-            )
-            for image in range(len(images))
-        ]
+        return [record(image, random) for image in range(len(images))]
 
     return records
 
@@ -135,6 +146,8 @@ def judging(
     mixture = mixture or Mixture()
     if mixture.generated and not generated:
         raise ValueError("the mixture wants generated descriptions, and there are none")
+    if rule is None and np.isnan(images.mos).any():
+        raise ValueError("without a rule every image needs a rating: leave degraded copies out")
     if mixture.edited and rule is None:
         raise ValueError("edited descriptions need a rule to judge them by")
     shares = [mixture.reference, mixture.generated, mixture.edited]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -33,8 +33,8 @@ class Tuning:
         weight_decay: of AdamW, on matrices only.
         clip: largest norm of the gradient.
         verdict_weight: how many tokens of a description the verdict's word counts for.
-        bfloat16: whether products are computed in bfloat16, weights and sums staying in float32: twice as fast
-            where the processor knows it.
+        bfloat16: whether products are computed in bfloat16, weights staying in float32: twice as fast where
+            the processor knows it.
         seed: of the order and of dropout.
         adaptation: what is trained.
     """
@@ -48,7 +48,7 @@ class Tuning:
     verdict_weight: float = 1.0
     bfloat16: bool = False
     seed: int = 0
-    adaptation: Adaptation = Adaptation()
+    adaptation: Adaptation = field(default_factory=Adaptation)
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch) < 1 or min(self.rate, self.clip, self.verdict_weight) <= 0:
@@ -97,12 +97,15 @@ def tune(
     if not records:
         raise ValueError("there are no records to train on")
     began = time.monotonic()
-    with torch.random.fork_rng(devices=[]):
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(tuning.seed)
         adapted = adapt(model, tuning.adaptation)
         steps = tuning.epochs * math.ceil(len(records) / tuning.batch)
         optimizer = _optimizer(adapted, tuning)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, tuning.warmup))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: _rate(step, steps, tuning.warmup)
+        )
         adapted.model.train()
         losses, step = [], 0
         for number in range(tuning.epochs):
@@ -132,13 +135,19 @@ def batch_loss(
         levels: words of the verdict.
         verdict_weight: how many tokens a shared verdict counts for.
     """
-    logits = model.model(**batch.inputs).logits
     ahead = batch.labels[:, 1:]
     learnt = ahead != IGNORED
-    tokens = functional.cross_entropy(logits[:, :-1][learnt].float(), ahead[learnt], reduction="sum")
+    # Logits of pictures' tokens would fill gigabytes with a large vocabulary: only these columns are wanted.
+    wanted = learnt.any(dim=0)
+    wanted[batch.places.to(wanted.device) - 1] = True
+    columns = torch.nonzero(wanted)[:, 0]
+    logits = model.model(**batch.inputs, logits_to_keep=columns).logits.float()
+    learnt, ahead = learnt[:, columns], ahead[:, columns]
+    tokens = functional.cross_entropy(logits[learnt], ahead[learnt], reduction="sum")
     count = learnt.sum().float()
     if len(batch.rows):
-        place = logits[batch.rows, batch.places - 1].float()
+        rows, places = batch.rows.to(columns.device), batch.places.to(columns.device)
+        place = logits[rows, torch.searchsorted(columns, places - 1)]
         chosen = functional.log_softmax(place, dim=-1)[:, list(levels.tokens(model.tokenizer))]
         tokens = tokens - verdict_weight * (batch.weights.to(chosen) * chosen).sum()
         count = count + verdict_weight * len(batch.rows)
@@ -171,7 +180,9 @@ def _optimizer(model: VisionLanguageModel, tuning: Tuning) -> torch.optim.Optimi
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": tuning.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=tuning.rate, betas=(0.9, 0.98))
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=tuning.rate, betas=(0.9, 0.98)
+    )
 
 
 def _rate(step: int, steps: int, warmup: float) -> float:

@@ -1,4 +1,4 @@
-"""The small vision-language assessor: LLaVA's own classes around a frozen tower that sees whole and fragments."""
+"""The small vision-language assessor: LLaVA's own classes around a frozen tower of two views."""
 
 from __future__ import annotations
 

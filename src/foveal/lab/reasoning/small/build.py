@@ -12,9 +12,9 @@ from foveal.imaging.views import CELL
 from foveal.lab.models.compact import CompactConfig
 from foveal.lab.reasoning.small import register
 from foveal.lab.reasoning.small.image_processor import TwoViewImageProcessor
-from foveal.lab.reasoning.small.tower import PLACES, TwoViewConfig, TwoViewTower
 from foveal.lab.reasoning.small.shape import DecoderShape
 from foveal.lab.reasoning.small.tokens import IMAGE, train_tokenizer
+from foveal.lab.reasoning.small.tower import PLACES, TwoViewConfig, TwoViewTower
 from foveal.lab.reasoning.vision_language import VisionLanguageModel
 
 CHAT = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ class TwoViewImageProcessor(BaseImageProcessor):
     values, whatever the batch.
     """
 
-    model_input_names = ["pixel_values"]
+    model_input_names: ClassVar[list[str]] = ["pixel_values"]
 
     def __call__(self, images: Any, **_: Any) -> BatchFeature:
         """Cut the views.

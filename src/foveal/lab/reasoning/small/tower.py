@@ -26,7 +26,7 @@ class TwoViewConfig(PreTrainedConfig):
     """What the tower is made of.
 
     Attributes:
-        trunk: ``compact``, the shipped network's convolutional trunk, or ``vit``, a model of ``transformers``.
+        trunk: ``compact``, the shipped network's convolutional trunk, or ``vit``, one of ``transformers``.
         trunk_config: configuration of the trunk: fields of
             :class:`~foveal.lab.models.compact.CompactConfig`, or a ViT's own.
         layers: blocks of the ViT, counted from 1, or stages of the trunk, whose maps are read.
@@ -77,12 +77,12 @@ class TwoViewTower(PreTrainedModel):
         if config.trunk == "compact":
             self.trunk = Trunk(CompactConfig(**_tuples(config.trunk_config or {})))
         else:
-            self.trunk = AutoModel.from_config(_vit_config(config.trunk_config or {}), add_pooling_layer=False)
+            self.trunk = AutoModel.from_config(
+                _vit_config(config.trunk_config or {}), add_pooling_layer=False
+            )
         self.post_init()
 
-    def forward(
-        self, pixel_values: Tensor, output_hidden_states: bool = True, **_: Any
-    ) -> BaseModelOutput:
+    def forward(self, pixel_values: Tensor, output_hidden_states: bool = True, **_: Any) -> BaseModelOutput:
         """See the class."""
         count = len(pixel_values)
         views = torch.cat([pixel_values[:, :, :SIDE], pixel_values[:, :, SIDE:]]).to(self.dtype)
