@@ -18,7 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from foveal.artifact import Artifact, Calibration, Card, ViewSpec, file, read_artifact, write_artifact
+from foveal.artifact import (
+    Artifact,
+    Calibration,
+    Card,
+    ViewSpec,
+    container,
+    file,
+    read_artifact,
+    write_artifact,
+)
 from foveal.errors import ArtifactError, CorruptArtifactError, ForeignArtifactError, UnknownModelError
 from foveal.weights import available
 from prompt_models import make_artifact
@@ -260,7 +269,8 @@ def test_flipped_bits_never_alter_an_artifact_silently(
 
 
 def test_large_files_are_refused_unread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file, "MAX_BYTES", 1000)
+    for place in (file, container):
+        monkeypatch.setattr(place, "MAX_BYTES", 1000)
     with pytest.raises(ArtifactError, match="more than a model file may have"):
         read_artifact(path)
 
@@ -503,13 +513,15 @@ def test_every_cut_of_a_compact_file_is_noticed(compact_path: Path) -> None:
 def test_what_could_not_be_read_is_not_written(
     tmp_path: Path, tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file, "MAX_BYTES", 5000)
+    for place in (file, container):
+        monkeypatch.setattr(place, "MAX_BYTES", 5000)
     with pytest.raises(ArtifactError, match=r"m: cannot be written compactly: its weights have \d+ bytes"):
         write_artifact(tmp_path / "m", tiny_artifact, compact=True)
     assert not (tmp_path / "m").exists()
 
 
 def test_what_would_be_too_large_is_not_decoded(compact_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file, "MAX_BYTES", compact_path.stat().st_size + 10)
+    for place in (file, container):
+        monkeypatch.setattr(place, "MAX_BYTES", compact_path.stat().st_size + 10)
     with pytest.raises(CorruptArtifactError, match=r"more (bytes )?than a model may have"):
         read_artifact(compact_path)

@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from foveal.artifact import Artifact, coding, file, layout, read_artifact, write_artifact
+from foveal.artifact import Artifact, coding, container, file, layout, read_artifact, write_artifact
 from foveal.artifact.onnx_wire import SUPPORTED_DTYPES
 from foveal.errors import CorruptArtifactError, ForeignArtifactError
 
@@ -159,7 +159,8 @@ def compact_path(tmp_path: Path, tiny_artifact: Artifact, monkeypatch: pytest.Mo
     write_artifact(
         path, dataclasses.replace(tiny_artifact, weights=weights), store_float16=True, compact=True
     )
-    monkeypatch.setattr(file, "MAX_BYTES", MOST_BYTES)
+    for place in (file, container):
+        monkeypatch.setattr(place, "MAX_BYTES", MOST_BYTES)
     yield path
     tracemalloc.stop()
 
@@ -179,7 +180,7 @@ def fuzz_file(path: Path, seed: int, count: int) -> tuple[int, int]:
         MUTATIONS[int(rng.integers(len(MUTATIONS)))](rng, parts, sizes)
         changed = {name: np.frombuffer(part, np.uint8) for name, part in parts.items()}
         sealed = metadata | {"coding": json.dumps({"bytes": sizes})}
-        sealed["sha256"] = file._checksum(sealed, changed)
+        sealed["sha256"] = container.checksum(sealed, changed)
         safetensors.numpy.save_file(changed, path, metadata=sealed)
         tracemalloc.reset_peak()
         try:

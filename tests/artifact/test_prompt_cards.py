@@ -20,6 +20,7 @@ from foveal.artifact import (
     Card,
     PromptSpec,
     ViewSpec,
+    container,
     file,
     read_artifact,
     write_artifact,
@@ -176,7 +177,7 @@ def test_a_file_with_the_one_and_without_the_other_is_damaged(path: Path, left: 
         del tensors["tokenizer"]
     else:
         metadata["card"] = PLAIN.to_json()
-    metadata["sha256"] = file._checksum(metadata, tensors)
+    metadata["sha256"] = container.checksum(metadata, tensors)
     safetensors.numpy.save_file(tensors, path, metadata=metadata)
     with pytest.raises(CorruptArtifactError, match=r"has a tokenizer|there is no tokenizer"):
         read_artifact(path)

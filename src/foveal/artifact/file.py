@@ -12,11 +12,8 @@ Version 2 is the compact one: the same metadata, but all tensors are uint8 and c
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,33 +23,22 @@ import numpy as np
 import safetensors.numpy
 
 from foveal.artifact.card import Card
+from foveal.artifact.container import MAX_BYTES, checksum, pack, read_file, replace_file
 from foveal.artifact.layout import GRAPH, LEAST_LARGE, TOKENIZER, Contents, pack_parts, unpack_parts
 from foveal.artifact.onnx_wire import SUPPORTED_DTYPES, Array, attach_initializers
 from foveal.artifact.tokenizer import MAX_TOKENIZER_BYTES, check_tokenizer
-from foveal.errors import ArtifactError, CorruptArtifactError, ForeignArtifactError, UnknownModelError
+from foveal.errors import ArtifactError, CorruptArtifactError, ForeignArtifactError
 
 SUFFIX = ".foveal.safetensors"
 """Ends the name of an artifact's file."""
 FORMAT = "foveal-artifact"
 FORMAT_VERSION = 2
 """The newest that this version reads."""
-MAX_BYTES = 2**30
-"""A larger file is refused unread, and one whose contents would be larger before they are made."""
 
 _WEIGHT = "weight/"
 _PLAIN, _COMPACT = 1, 2
 _BYTES = "bytes"
 _LOAD_AS = "load_as"
-_SAFETENSORS_DTYPES = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "int64": "I64",
-    "int32": "I32",
-    "int8": "I8",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -136,9 +122,9 @@ def write_artifact(
         "card": artifact.card.to_json(),
         "coding": json.dumps(coding, sort_keys=True),
     }
-    metadata["sha256"] = _checksum(metadata, tensors)
+    metadata["sha256"] = checksum(metadata, tensors)
     try:
-        _replace_file(path, _pack(metadata, tensors))
+        replace_file(path, pack(metadata, tensors))
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -188,12 +174,12 @@ def read_artifact(path: str | os.PathLike[str]) -> Artifact:
         ArtifactError: it cannot be read, or is larger than :data:`MAX_BYTES`.
     """
     path = Path(path)
-    content = _read_file(path)
+    content = read_file(path)
     metadata = _read_metadata(path, content)
     read = {_PLAIN: _read_plain, _COMPACT: _read_compact}[_read_version(path, metadata)]
     try:
         tensors: dict[str, Array] = safetensors.numpy.load(content)
-        if _checksum(metadata, tensors) != metadata["sha256"]:
+        if checksum(metadata, tensors) != metadata["sha256"]:
             raise ValueError("its checksum does not match")
         return read(path, metadata, tensors)
     except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
@@ -229,60 +215,6 @@ def _fits_half(value: Array) -> bool:
     if value.dtype != np.float32 or value.size < LEAST_LARGE:
         return False
     return bool(np.abs(value).max() <= _LARGEST_HALF)
-
-
-def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> str:
-    """Hash all that has meaning; its length precedes each part, so that none can run into the next."""
-    digest = hashlib.sha256()
-
-    def add(part: bytes) -> None:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-
-    for key in ("format_version", "card", "coding"):
-        add(metadata[key].encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        add(name.encode())
-        add(f"{value.dtype.name} {list(value.shape)}".encode())
-        add(value.tobytes())
-    return digest.hexdigest()
-
-
-def _pack(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> bytes:
-    """Lay out a safetensors file; done here because the library puts metadata in random order."""
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    blobs, position = [], 0
-    # Widest first keeps every tensor aligned to its items, as the format asks for.
-    for name, value in sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
-        blob = value.tobytes()
-        header[name] = {
-            "dtype": _SAFETENSORS_DTYPES[value.dtype.name],
-            "shape": list(value.shape),
-            "data_offsets": [position, position + len(blob)],
-        }
-        blobs.append(blob)
-        position += len(blob)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return b"".join([len(text).to_bytes(8, "little"), text, *blobs])
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        if path.exists() and not path.is_file():  # opening a pipe could block for ever
-            raise ArtifactError(f"{path}: is not a file; give the model file itself")
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_BYTES:
-                raise ArtifactError(
-                    f"{path}: has {size} bytes, more than a model file may have ({MAX_BYTES})"
-                )
-            return file.read()
-    except FileNotFoundError as error:
-        raise UnknownModelError(f"{path}: there is no such model file") from error
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _read_metadata(path: Path, content: bytes) -> dict[str, str]:
@@ -324,18 +256,3 @@ def _read_coding(path: Path, text: str, known: str) -> dict[str, Any]:
 
 def _newer(path: Path, why: str) -> ForeignArtifactError:
     return ForeignArtifactError(f"{path}: written by a newer Foveal ({why}); pip install --upgrade foveal")
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    """Write beside the target, force it to disk, rename: a crash leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise

@@ -66,7 +66,9 @@ def explain(
     keep_going: bool,
     max_pixels: int | None,
 ) -> None:
-    """Explain how good images look: score, what is seen, the verdict that follows, what would change it.
+    """Explain how good images look.
+
+    Says the score, what is seen, the verdict that follows from it, and what would change it.
 
     IMAGES are files, folders (searched to any depth), patterns such as 'shots/*.jpg', or - for a
     list on standard input, one file a line.

@@ -20,7 +20,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from foveal.artifact import file as container
+from foveal.artifact.container import checksum, pack, read_file, replace_file
 from foveal.artifact.onnx_wire import Array, attach_initializers, detach_initializers
 from foveal.assessment import HIGHEST, LOWEST
 from foveal.errors import ArtifactError, CorruptArtifactError, ForeignArtifactError
@@ -193,9 +193,9 @@ def write_explainer_file(
         "card": model.card.to_json(),
         "coding": json.dumps({"load_as": load_as}, sort_keys=True),
     }
-    metadata["sha256"] = container._checksum(metadata, tensors)
+    metadata["sha256"] = checksum(metadata, tensors)
     try:
-        container._replace_file(path, container._pack(metadata, tensors))
+        replace_file(path, pack(metadata, tensors))
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -210,7 +210,7 @@ def read_explainer_file(path: str | os.PathLike[str]) -> ExplainerModel:
         ArtifactError: it cannot be read, or is too large.
     """
     path = Path(path)
-    content = container._read_file(path)
+    content = read_file(path)
     metadata = _metadata(path, content)
     try:
         version = int(metadata["format_version"])
@@ -220,7 +220,7 @@ def read_explainer_file(path: str | os.PathLike[str]) -> ExplainerModel:
                 f"{path}: written by a newer Foveal ({why}); pip install --upgrade foveal"
             )
         tensors: dict[str, Array] = safetensors.numpy.load(content)
-        if container._checksum(metadata, tensors) != metadata["sha256"]:
+        if checksum(metadata, tensors) != metadata["sha256"]:
             raise ValueError("its checksum does not match")
         return _model(metadata, tensors)
     except (*_MALFORMED, safetensors.SafetensorError) as error:

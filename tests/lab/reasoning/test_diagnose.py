@@ -23,12 +23,13 @@ from foveal.lab.reasoning.diagnose_collect import agreement
 from foveal.lab.reasoning.diagnose_examples import contested_image, restless_image, strongest_edit
 from foveal.lab.reasoning.diagnose_exhibits import plots
 from foveal.lab.reasoning.diagnose_files import write_diagnosis
+from foveal.lab.reasoning.diagnose_intervals import compare_means
 from foveal.lab.reasoning.diagnose_load import load_reasoners
 from foveal.lab.reasoning.diagnose_page import to_html
 from foveal.lab.reasoning.diagnose_parser import own_parser
 from foveal.lab.reasoning.diagnose_pictures import looked_at
 from foveal.lab.reasoning.diagnose_plots import DotRow, dots, grid
-from foveal.lab.reasoning.diagnose_summary import measures, sentences, summary_table
+from foveal.lab.reasoning.diagnose_summary import Measure, measures, sentences, summary_table
 from foveal.lab.reasoning.diagnose_tables import tables
 from foveal.lab.reasoning.levels import Q_INSTRUCT
 from foveal.lab.reasoning.question import StoredFeatures
@@ -201,11 +202,24 @@ def test_the_summary_says_what_was_measured(found: Diagnosis) -> None:
     assert table.headings == ("measure", "one-stage", "two-stage")
     differing = found.reasoners[0].stability.differing.value
     assert table.rows[0][1] == f"{100 * differing:.1f} %"
-    by_label = {measure.label: measure for measure in measures(found)}
-    measure = by_label["Answers that contradict themselves"]
-    values = [one.value for one in measure.values]
-    assert measure.best == (None if values[0] == values[1] else int(np.argmin(values)))
     assert "Asked 3 times" in next(sentences(found))
+
+
+def test_a_tick_needs_more_than_chance() -> None:
+    def about(value: float) -> Estimate:
+        return Estimate(value, value - 0.1, value + 0.1, 0.95)
+
+    far, near = (about(0.2), about(0.6)), (about(0.4), about(0.5))
+    assert Measure("m", far, higher=True).best == 1
+    assert Measure("m", far, higher=False).best == 0
+    assert Measure("m", far, higher=None).best is None
+    assert Measure("m", near, higher=True).best is None
+    # On the same images a small difference may be clear, and a large one not.
+    clear = compare_means(np.linspace(0, 1, 50), np.linspace(0, 1, 50) + 0.1)
+    assert Measure("m", near, higher=True, paired=clear).best == 1
+    assert Measure("m", far, higher=True, paired=compare_means([0, 1, 0, 1], [1, 0, 1, 0])).best is None
+    undefined = Estimate(float("nan"), float("nan"), float("nan"), 0.95)
+    assert Measure("m", (far[0], undefined), higher=True).best is None
 
 
 def test_examples_are_the_most_telling(found: Diagnosis) -> None:

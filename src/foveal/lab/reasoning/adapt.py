@@ -113,4 +113,5 @@ def _with_lora(model: VisionLanguageModel, language: Any, adaptation: Adaptation
 
 
 def _name_of(model: VisionLanguageModel, wanted: Any) -> str:
-    return next(name for name, module in model.model.named_modules() if module is wanted)
+    found: str = next(name for name, module in model.model.named_modules() if module is wanted)
+    return found

@@ -104,7 +104,8 @@ def _grounding(diagnosis: Diagnosis) -> str:
 
 def _information(diagnosis: Diagnosis) -> str:
     of = [one.grounding.information for one in diagnosis.reasoners]
-    order = sorted(range(len(of[0])), key=lambda place: -max(infos[place].bits for infos in of))[:MOST]
+    told = [place for place in range(len(of[0])) if any(infos[place].mentioned for infos in of)]
+    order = sorted(told or [0], key=lambda place: -max(infos[place].bits for infos in of))[:MOST]
     rows = [
         DotRow(
             shown_attribute(of[0][place].attribute),

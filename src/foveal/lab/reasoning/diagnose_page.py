@@ -28,7 +28,7 @@ _STYLE = """\
 .sample > div { flex: 1 1 22rem; min-width: 0; }
 .said { list-style: none; padding: 0; font-size: 0.9rem; } .said li { margin: 0.5rem 0; }
 .level { border-radius: 4px; padding: 0.05rem 0.45rem; color: #111; white-space: nowrap; }
-.lens td { text-align: left; font-family: ui-monospace, monospace; font-size: 0.85rem; }
+.lens th, .lens td { text-align: left; } .lens td { font: 0.85rem/1.5 ui-monospace, monospace; }
 small { opacity: 0.8; }
 :root { --level-0: #92b8e0; --level-1: #c2def0; --level-2: #d0d0d0; --level-3: #f7c0a4; --level-4: #e2808a; }
 """
@@ -74,7 +74,7 @@ def _glance(diagnosis: Diagnosis) -> Iterator[str]:
     rows = "".join(_measure(measure) for measure in measures(diagnosis))
     yield (
         '<div class="wide" role="region" tabindex="0" aria-label="Summary"><table>'
-        "<caption>Figures, with 95 % intervals; a tick marks the better</caption>"
+        "<caption>Figures, with 95 % intervals; a tick marks the better where that is beyond chance</caption>"
         f'<thead><tr><th scope="col">measure</th>{heads}'
         f'<th scope="col">better is</th></tr></thead><tbody>{rows}</tbody></table></div>'
     )
@@ -138,7 +138,8 @@ def _grounding(drawn: dict[str, str]) -> Iterator[str]:
     yield (
         "<p>If a verdict follows from the description, the described attributes explain its score (R², on "
         "images that the regression has not seen), each tells more of the verdict's level than chance "
-        "would, and praise does not end in a bad verdict.</p>"
+        "would, and praise does not end in a bad verdict. This alone does not show that the verdict rests on "
+        "the description: where both come from the same image they agree anyway. Edits, below, tell.</p>"
     )
     yield drawn["grounding"]
     yield drawn["information"]

@@ -10,7 +10,7 @@ from foveal.evaluation.significance import Estimate
 from foveal.evaluation.tables import Table
 from foveal.lab.reasoning.diagnose import Diagnosis
 from foveal.lab.reasoning.diagnose_collect import ReasonerDiagnosis
-from foveal.lab.reasoning.diagnose_intervals import LEVEL, mean_interval
+from foveal.lab.reasoning.diagnose_intervals import LEVEL, Paired, mean_interval
 
 _NONE = Estimate(math.nan, math.nan, math.nan, LEVEL)
 
@@ -24,23 +24,30 @@ class Measure:
         values: an estimate for each; NaN where undefined.
         higher: whether more is better; None where neither is.
         percent: whether it is a share.
+        paired: the two on the same images, where that is known.
     """
 
     label: str
     values: tuple[Estimate, ...]
     higher: bool | None
     percent: bool = True
+    paired: Paired | None = None
 
     @property
     def best(self) -> int | None:
-        """Which reasoner is better; None of one alone, or equals, or where one is undefined."""
+        """Which reasoner is better beyond chance: the interval of the difference leaves out 0.
+
+        Where figures are not compared image by image, their intervals must not overlap.
+        """
         figures = [one.value for one in self.values]
-        if (
-            self.higher is None
-            or len(figures) < 2
-            or not all(map(math.isfinite, figures))
-            or len(set(figures)) == 1
-        ):
+        if self.higher is None or len(figures) < 2 or not all(map(math.isfinite, figures)):
+            return None
+        if self.paired is not None:
+            clear = self.paired.difference.low > 0 or self.paired.difference.high < 0
+        else:
+            first, second = self.values
+            clear = first.high < second.low or second.high < first.low
+        if not clear:
             return None
         return figures.index(max(figures) if self.higher else min(figures))
 
@@ -54,27 +61,22 @@ class Measure:
 def measures(diagnosis: Diagnosis) -> tuple[Measure, ...]:
     """The figures that matter most."""
     found = diagnosis.reasoners
-    stable = [one.stability for one in found]
     grounded = [one.grounding for one in found]
     edited = [one.effects[0] if one.effects else None for one in found]
+    compared = diagnosis.compared or {}
 
     def of_edits(name: str) -> tuple[Estimate, ...]:
         return tuple(_NONE if one is None else getattr(one, name) for one in edited)
 
-    last = stable[0].last_layers
+    def unstable(label: str, name: str) -> Measure:
+        values = tuple(getattr(one.stability, name) for one in found)
+        return Measure(label, values, higher=False, paired=compared.get(name))
+
     return (
-        Measure("Verdict differs when asked again (a)", tuple(one.differing for one in stable), higher=False),
-        Measure(
-            "Pairs of answers that disagree (b)", tuple(one.disagreement for one in stable), higher=False
-        ),
-        Measure(
-            "Likeliest level differs with the description (a)",
-            tuple(one.differing_likeliest for one in stable),
-            higher=False,
-        ),
-        Measure(
-            f"Flips within the last {last} layers (c)", tuple(one.late_flips for one in stable), higher=False
-        ),
+        unstable("Verdict differs when asked again (a)", "differing"),
+        unstable("Pairs of answers that disagree (b)", "disagreement"),
+        unstable("Likeliest level differs with the description (a)", "differing_likeliest"),
+        unstable(f"Flips within the last {found[0].stability.last_layers} layers (c)", "late_flips"),
         Measure(
             "Score explained by what is said (R²)",
             tuple(one.r2 for one in grounded),
@@ -82,7 +84,10 @@ def measures(diagnosis: Diagnosis) -> tuple[Measure, ...]:
             percent=False,
         ),
         Measure(
-            "Answers that contradict themselves", tuple(one.contradiction for one in grounded), higher=False
+            "Answers that contradict themselves",
+            tuple(one.contradiction for one in grounded),
+            higher=False,
+            paired=compared.get("contradiction"),
         ),
         Measure("Edits move the score the right way", of_edits("sign_agreement"), higher=True),
         Measure("Mean effect of an edit on the score", of_edits("mean_effect"), higher=True, percent=False),

@@ -144,21 +144,22 @@ def _folds(count: int, groups: ArrayLike | None, folds: int, seed: int) -> NDArr
 def _fit(features: Tensor, ratings: NDArray[np.float64], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        judging = nn.Linear(_HIDDEN, 1)
         network = nn.Sequential(
             nn.Dropout(_INPUT_DROPOUT),
             nn.Linear(features.shape[1], _HIDDEN),
             nn.GELU(),
             nn.Dropout(_DROPOUT),
-            nn.Linear(_HIDDEN, 1),
+            judging,
         )
         # Begins at the mean rating: the rest is what differs from it.
-        nn.init.constant_(network[-1].bias, float(ratings.mean()))
+        nn.init.constant_(judging.bias, float(ratings.mean()))
         target = torch.from_numpy(ratings).float()
         steps = -(-len(target) // _BATCH)
         optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=_DECAY)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_EPOCHS * steps)
         for _ in range(_EPOCHS):
-            for chosen in torch.randperm(len(target)).split(_BATCH):
+            for chosen in torch.split(torch.randperm(len(target)), _BATCH):  # type: ignore[no-untyped-call]
                 loss = ((network(features[chosen])[:, 0] - target[chosen]) ** 2).mean()
                 optimizer.zero_grad()
                 loss.backward()

@@ -1,4 +1,4 @@
-"""Two ways to a verdict: from image and description in one stage, or from the description alone in two."""
+"""Two ways to a verdict: from image and description in one stage, or from the description alone in two.
 
 Paper: "Building Reasonable Inference for Vision-Language Models in Blind Image Quality Assessment"
 (arXiv 2512.09555). Both ways are asked alike here, so that their stability and honesty can be compared.

@@ -106,4 +106,5 @@ def level_weights(scores: ArrayLike, levels: LevelSet, width: float) -> Floats:
     middles = HIGHEST - step * (np.arange(count) + 0.5)
     logits = -((values[:, None] - middles) ** 2) / (2 * width**2)
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
+    shares: Floats = weights / weights.sum(axis=1, keepdims=True)
+    return shares

@@ -155,7 +155,7 @@ def judging(
     def record(image: int, random: Generator) -> Record:
         kind = random.choice(3, p=shares)
         text = (
-            generated[image][random.integers(len(generated[image]))]
+            generated[image][int(random.integers(len(generated[image])))]
             if kind == 1 or (kind == 2 and generated and random.random() < 0.5)
             else images.describe(image, random)
         )

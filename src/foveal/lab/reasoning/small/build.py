@@ -83,7 +83,8 @@ def vit_tower(folder: str, layers: tuple[int, ...] = (4, 8, 12)) -> TwoViewTower
     )
     tower = TwoViewTower(config)
     tower.trunk.load_state_dict(core.state_dict(), strict=True)
-    return tower.eval().requires_grad_(False)
+    tower.eval().requires_grad_(False)
+    return tower
 
 
 def compact_tower(
@@ -100,7 +101,8 @@ def compact_tower(
     shape = {"widths": list(config.widths), "depths": list(config.depths)}
     tower = TwoViewTower(TwoViewConfig(trunk="compact", trunk_config=shape, layers=list(layers)))
     tower.trunk.load_state_dict(weights, strict=True)
-    return tower.eval().requires_grad_(False)
+    tower.eval().requires_grad_(False)
+    return tower
 
 
 def _llama(shape: DecoderShape, tokenizer: Any) -> LlamaConfig:

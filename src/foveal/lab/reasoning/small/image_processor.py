@@ -12,7 +12,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from foveal.imaging.views import Pixels, fragment_view, whole_view
 
 
-class TwoViewImageProcessor(BaseImageProcessor):
+class TwoViewImageProcessor(BaseImageProcessor):  # type: ignore[misc]
     """Whole view of each picture above its fragments: one tall picture of three channels.
 
     The same views as the shipped assessor's, cut by the same functions: the same picture gives the same

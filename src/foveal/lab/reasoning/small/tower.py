@@ -22,7 +22,7 @@ PLACES = GRID * GRID
 """Tokens an image."""
 
 
-class TwoViewConfig(PreTrainedConfig):
+class TwoViewConfig(PreTrainedConfig):  # type: ignore[misc]
     """What the tower is made of.
 
     Attributes:
@@ -37,8 +37,8 @@ class TwoViewConfig(PreTrainedConfig):
     model_type = "foveal_two_view"
 
     trunk: str = "compact"
-    trunk_config: dict | None = None
-    layers: list | None = None
+    trunk_config: dict[str, Any] | None = None
+    layers: list[int] | None = None
     mean: float = 127.5
     deviation: float = 127.5
     hidden_size: int = 0
@@ -57,7 +57,7 @@ class TwoViewConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
 
-class TwoViewTower(PreTrainedModel):
+class TwoViewTower(PreTrainedModel):  # type: ignore[misc]
     """Tokens of the 7 x 7 places of images.
 
     ``forward`` takes uint8 or float values 0-255, (batch, 3, 448, 224): the whole view above the fragments,
