@@ -97,11 +97,17 @@ def test_figures_are_those_of_the_parts(found: Diagnosis) -> None:
     assert one.stability.differing.value == np.mean([len(set(row)) > 1 for row in told])
 
 
+def rounded(figures: dict[str, Any]) -> str:
+    """JSON with six digits: sums of float32 differ beyond them with the number of threads."""
+    return json.dumps(
+        json.loads(json.dumps(figures), parse_float=lambda text: f"{float(text):.6g}"), sort_keys=True
+    )
+
+
 def test_the_same_seed_gives_the_same(found: Diagnosis, rated: Ratings) -> None:
     model = tiny_llava(3)
     again = diagnose([ToldTwoStage(model, model)], rated, DiagnoseConfig(samples=3, batch=4), parser=TOY)
-    mine = json.dumps(again.reasoners[0].to_dict(), sort_keys=True)
-    assert mine == json.dumps(found.reasoners[1].to_dict(), sort_keys=True)
+    assert rounded(again.reasoners[0].to_dict()) == rounded(found.reasoners[1].to_dict())
     other = diagnose(
         [ToldTwoStage(model, model)], rated, DiagnoseConfig(samples=3, batch=4, seed=1), parser=TOY
     )

@@ -37,6 +37,9 @@ CARD = ExplainerCard(name="tiny", version="1", licence="Apache-2.0", summary="Ra
 PICTURES = [checkered(40, 60, seed) for seed in range(3)]
 FEATURES = 16
 
+# The export of the eyes alone takes seconds.
+pytestmark = pytest.mark.slow
+
 
 def shaken(model: VisionLanguageModel, seed: int) -> VisionLanguageModel:
     """A copy with larger weights, so that pictures and texts make a difference."""

@@ -16,6 +16,7 @@ def data(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return features, np.clip(3 + 0.7 * features[:, 0, 0] + 0.5 * features[:, 1, 3], 1, 5)
 
 
+@pytest.mark.slow
 def test_each_impression_learns_its_own_view() -> None:
     train, mos = data(900, 0)
     others, _ = data(300, 1)
@@ -48,6 +49,7 @@ def test_images_that_belong_together_share_a_fold() -> None:
     assert abs(srcc(together, mos)) < 0.25
 
 
+@pytest.mark.slow
 def test_degrees_have_the_shares_of_the_cuts_and_runs_repeat() -> None:
     train, mos = data(500, 4)
     learnt, again = (fit_impressions(train, mos, train[:5], seed=7) for _ in range(2))

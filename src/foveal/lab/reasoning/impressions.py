@@ -159,7 +159,7 @@ def _fit(features: Tensor, ratings: NDArray[np.float64], seed: int) -> nn.Module
         optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=_DECAY)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_EPOCHS * steps)
         for _ in range(_EPOCHS):
-            for chosen in torch.split(torch.randperm(len(target)), _BATCH):  # type: ignore[no-untyped-call]
+            for chosen in torch.split(torch.randperm(len(target)), _BATCH):
                 loss = ((network(features[chosen])[:, 0] - target[chosen]) ** 2).mean()
                 optimizer.zero_grad()
                 loss.backward()
