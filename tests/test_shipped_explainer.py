@@ -1,4 +1,4 @@
-"""The shipped explainer on the example photographs: it runs, it is small, and it sees what was done to them."""
+"""The shipped explainer on the example photographs: it runs, is small, and sees what was done to them."""
 
 from __future__ import annotations
 
