@@ -26,6 +26,10 @@ def train_reasoning(
             return
         figures = run(read, Path(out), cache=None if cache is None else Path(cache), tell=tell)
     for name, values in figures.items():
-        told = ", ".join(f"{figure} {value:.4f}" for figure, value in values.items())
+        told = ", ".join(f"{figure} {_shown(value)}" for figure, value in values.items())
         click.echo(f"{name}: validation {told}")
     click.echo(f"models: {out}; foveal diagnose {out} RATINGS tests them")
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"

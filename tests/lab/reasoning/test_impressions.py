@@ -45,8 +45,8 @@ def test_images_that_belong_together_share_a_fold() -> None:
     train, mos, groups = np.concatenate([once, once]), np.tile(ratings, 2), np.tile(np.arange(300), 2)
     alone = fit_impressions(train, mos, once).fitted[0]
     together = fit_impressions(train, mos, once, groups=groups).fitted[0]
-    assert srcc(alone, mos) > 0.5
-    assert abs(srcc(together, mos)) < 0.25
+    assert srcc(alone, mos) > 0.3
+    assert abs(srcc(together, mos)) < 0.15
 
 
 @pytest.mark.slow

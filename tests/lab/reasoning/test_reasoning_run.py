@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from foveal.cli.run import run as foveal
-from foveal.explanation.words import degrees_of
 from foveal.lab.reasoning.recipe import read_reasoning_recipe
 from foveal.lab.reasoning.run import train_reasoning
 from foveal.lab.reasoning.vision_language import VisionLanguageModel
@@ -67,7 +67,7 @@ def test_a_run_makes_three_models_and_goes_on_where_it_stopped(recipe: Path, tmp
     out = tmp_path / "run"
     figures = train_reasoning(read, out, tell=lambda what, *_: told.append(what))
     assert set(figures) == {"two-stage", "one-stage"}
-    assert all(np.isfinite(values["plcc"]) or values["plcc"] != values["plcc"] for values in figures.values())
+    assert all(0 <= values["degrees_right"] <= 1 for values in figures.values())
     assert json.loads((out / "run.json").read_text())["validation"].keys() == figures.keys()
     for part in ("describe", "judge", "one-stage"):
         losses = json.loads((out / part / "training.json").read_text())["losses"]
@@ -81,7 +81,7 @@ def test_a_run_makes_three_models_and_goes_on_where_it_stopped(recipe: Path, tmp
 
     # The judge is trained anew once it is gone; what is finished is left alone.
     before = (out / "describe" / "model.safetensors").stat().st_mtime_ns
-    (out / "judge" / "config.json").unlink()
+    shutil.rmtree(out / "judge")
     told.clear()
     train_reasoning(read, out, tell=lambda what, *_: told.append(what))
     assert set(told) == {"judge"}
@@ -95,8 +95,6 @@ def test_the_same_recipe_gives_the_same_models(recipe: Path, tmp_path: Path) -> 
     for part in ("describe", "judge", "one-stage"):
         first, second = ((tmp_path / name / part / "model.safetensors").read_bytes() for name in ("a", "b"))
         assert first == second
-    texts = [text for texts in json.loads((tmp_path / "a" / "generated.json").read_text()) for text in texts]
-    assert any(degrees_of(text) for text in texts) or texts
 
 
 def test_the_command_checks_and_trains(

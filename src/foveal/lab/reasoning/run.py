@@ -95,8 +95,11 @@ def check_recipe(recipe: ReasoningRecipe) -> str:
     return f"{model}; {len(parts.train):,} images to train, {len(parts.validation):,} to validate"
 
 
-def measure_agreement(reasoner: Reasoner, images: DescribedImages) -> dict[str, float]:
-    """SRCC and PLCC of the closed-set verdict after the likeliest description, with people's ratings."""
+def measure_agreement(reasoner: Reasoner, images: DescribedImages) -> dict[str, float | None]:
+    """SRCC and PLCC of the closed-set verdict after the likeliest description, with people's ratings.
+
+    None where a correlation is undefined: hardly trained models say the same of every image.
+    """
     pictures = [images.picture(image) for image in range(len(images))]
     told = [texts[0] for texts in reasoner.describe(pictures, samples=1, temperature=0.0, seed=0)]
     scores = closed_set_scores(reasoner, pictures, told)
@@ -104,9 +107,10 @@ def measure_agreement(reasoner: Reasoner, images: DescribedImages) -> dict[str, 
         np.mean([degrees_of(text).get(name) == degree for name, degree in wanted.items()])
         for text, wanted in zip(told, images.degrees, strict=True)
     ]
+    constant = float(np.ptp(scores)) == 0 or float(np.ptp(images.mos)) == 0
     return {
-        "srcc": srcc(scores, images.mos),
-        "plcc": plcc(scores, images.mos),
+        "srcc": None if constant else srcc(scores, images.mos),
+        "plcc": None if constant else plcc(scores, images.mos),
         "degrees_right": float(np.mean(right)),
     }
 
