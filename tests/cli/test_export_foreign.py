@@ -104,6 +104,7 @@ def test_what_is_printed(tiny_model_path: Path, capsys: pytest.CaptureFixture[st
         assert captured.out.count(part) == 1
 
 
+@pytest.mark.slow
 def test_a_shipped_assessor_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     """It multiplies integers: each runtime must agree with itself, though their roundings differ."""
     assert run(["export", foveal.DEFAULT_MODEL, "--onnx", "c.onnx", "--openvino", "c.xml"]) == 0

@@ -61,6 +61,7 @@ def wait_for_rows(path: Path, count: int) -> None:
     raise AssertionError(f"{path} never had {count} lines")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_killed_again_and_again_it_ends_with_the_rows_of_an_undisturbed_run(
     start: Start, tmp_path: Path, kind: str

@@ -37,6 +37,9 @@ Views = dict[str, Pixels]
 OUTPUTS = ("quality", "spread")
 FEATURES = 2 * (8 + 16 + 16)
 
+# Exports take seconds each.
+pytestmark = pytest.mark.slow
+
 
 def teach(network: nn.Module, *inputs: NDArray[np.generic], steps: int = 60) -> None:
     """Let a fresh network learn some scores by heart: they differ by more than what int8 moves them."""

@@ -53,6 +53,7 @@ def export(trained: Path, tiny_vit: Path, tmp_path: Path, monkeypatch: pytest.Mo
     return command
 
 
+@pytest.mark.slow
 def test_a_trained_model_becomes_a_file_that_scores(
     export: Export,
     loaded: TrainedModel,

@@ -94,6 +94,7 @@ def exported(probe: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
+@pytest.mark.slow
 def test_the_artifact_scores_as_the_mean_over_the_draws(
     probe: TrainedModel, exported: Path, images: list[Path]
 ) -> None:

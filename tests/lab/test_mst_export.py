@@ -72,6 +72,7 @@ def _masks(rows: int) -> Tensor:
     return (torch.arange(LENGTH) < lengths[:, None]).long()
 
 
+@pytest.mark.slow
 def test_a_head_that_reads_prompts(tiny_backbone: Any) -> None:
     """The one export that the quick tests pay for: features of streams and prompts, rows without prompt."""
     torch.manual_seed(0)

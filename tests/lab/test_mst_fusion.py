@@ -43,13 +43,14 @@ def test_the_paper_s_gate_has_the_parameters_that_the_formula_says() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.floats(0.1, 30), st.integers(0, 99))
-def test_the_gate_lies_between_0_and_1(coarse: int, fine: int, width: int, scale: float, seed: int) -> None:
+def test_the_gate_lies_from_0_to_1(coarse: int, fine: int, width: int, scale: float, seed: int) -> None:
     torch.manual_seed(seed)
     fusion = GatedFusion(coarse, fine, width, 3).double()
     streams = [scale * stream.double() for stream in _streams(coarse, fine, seed=seed)]
     gate = fusion.weigh(*streams)
     assert gate.shape == (5, width)
-    assert ((gate > 0) & (gate < 1)).all()
+    # Far out a sigmoid is 0 or 1 to the last digit.
+    assert ((gate >= 0) & (gate <= 1)).all()
 
 
 def _set_gate(fusion: GatedFusion, bias: float) -> None:

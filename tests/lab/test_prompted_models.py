@@ -40,6 +40,9 @@ from foveal.lab.training_run import TrainingRun, train
 from foveal.ratings.table import Ratings
 from tiny_backbones import TinyModel
 
+# Making the model of several encoders takes seconds.
+pytestmark = pytest.mark.slow
+
 TRAINING = {"epochs": 1, "batch": 5, "losses": {"mse": 1.0, "spread": 0.1}}
 PROMPTS = ("a cat", "a dog in the snow", "", "a blurry cat")
 LONG = "a dog in the snow, and a cat in the snow, and a dog with a photo of a cat"

@@ -300,6 +300,7 @@ def test_an_address_that_is_no_hub(hub: Hub, tiny_backbone: Make) -> None:
 # Broken downloads.
 
 
+@pytest.mark.slow
 def test_a_connection_that_ends_early_is_taken_up_where_it_ended(
     hub: Hub, home: Path, tiny_backbone: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ def named(labels: list[int]) -> tuple[list[str], list[str]]:
     return [f"{index:03}.png" for index in range(len(labels))], [f"g{label}" for label in labels]
 
 
+@pytest.mark.slow
 @given(labels=GROUPS, seed=st.integers(0, 1000), share=st.floats(0.05, 0.95))
 def test_parts_are_disjoint_complete_near_their_share_and_hold_whole_groups(
     labels: list[int], seed: int, share: float
@@ -63,6 +64,7 @@ def test_seeds_give_different_splits_and_each_image_is_tested_at_some_time() -> 
     assert max(tested.values()) <= 19
 
 
+@pytest.mark.slow
 def test_a_split_is_the_same_in_every_process() -> None:
     code = (
         "from foveal.ratings.splits import grouped_split;"

@@ -199,6 +199,7 @@ def _renamed_output(graph: bytes) -> bytes:
     return model.SerializeToString()
 
 
+@pytest.mark.slow
 def test_openvino_reports_nothing_about_its_user(tiny_model_path: Path, tmp_path: Path) -> None:
     # Importing OpenVINO starts its telemetry, which writes an identifier into the home folder and sends it.
     code = """

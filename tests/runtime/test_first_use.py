@@ -41,6 +41,7 @@ print(len(results), len(set(results)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_the_first_call_comes_from_many_threads_at_once(tiny_model_path: Path, engine: str) -> None:

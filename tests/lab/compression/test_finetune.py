@@ -20,6 +20,9 @@ from foveal.lab.compression.split import Body
 from foveal.lab.trained import TrainedModel
 from tiny_backbones import SIZE, TinyModel
 
+# Fine-tuning takes seconds.
+pytestmark = pytest.mark.slow
+
 COUNT = 24
 SHAPES = {"whole": (SIZE, SIZE, 3)}
 

@@ -80,6 +80,7 @@ def test_each_impression_looks_at_its_own_part() -> None:
     assert not np.array_equal(changed[2], centre)
 
 
+@pytest.mark.slow
 def test_degraded_copies_are_judged_by_others_and_never_above_their_original() -> None:
     train, mos = data(400, 6)
     better, worse = train[:50].copy(), train[:50].copy()
