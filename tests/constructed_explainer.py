@@ -20,7 +20,7 @@ from foveal.explanation.tokens import Vocabulary, byte_marks
 
 BRIGHT = "Crisp and clean rendering, a common scene. Very sharp (strongest in the centre), bright."
 DARK = "Smeared rendering, a drab scene. Very blurry, noisy, very dark."
-GOOD, BAD = ("sharp", "crisp", "striking"), ("blurry", "drab", "noisy")
+GOOD, BAD = ("sharp", "crisp", "stunning"), ("blurry", "drab", "noisy")
 LEVELS = {"excellent": 5.0, "good": 4.0, "fair": 3.0, "poor": 2.0, "bad": 1.0}
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
 CONVERSATION = Conversation(

@@ -115,8 +115,8 @@ def test_what_moves_most_is_named_in_both_directions(explanation: Explanation) -
     assert explanation.down is not None
     assert explanation.up.change == max(change.change for change in changes) > MOVED
     assert explanation.down.change == min(change.change for change in changes) < -MOVED
-    # by the judge's own weights: a striking scene counts as good, a blurry one as bad
-    assert (explanation.up.attribute, explanation.up.phrase) == ("scene", "a striking scene")
+    # by the judge's own weights: a stunning scene counts as good, a blurry one as bad
+    assert (explanation.up.attribute, explanation.up.phrase) == ("scene", "a stunning scene")
     assert (explanation.down.attribute, explanation.down.phrase) == ("sharpness", "very blurry")
 
 

@@ -9,16 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.attributes import ATTRIBUTES
-from foveal.explanation.wordings import DEGREES, IMPRESSIONS, WORDINGS
+from foveal.explanation.wordings import IMPRESSION_DEGREES, IMPRESSIONS, WORDINGS
 from foveal.explanation.words import TOLD, degrees_of, edited, statements, write
 
 VERDICT = re.compile(
     r"\b(excellent|good|fair|poor|bad|average|quality|perfect|terrible|high-quality|low-quality)\b",
     re.IGNORECASE,
 )
+DEGREES = st.lists(st.sampled_from(list(WORDINGS)), min_size=1, unique=True).flatmap(
+    lambda names: st.fixed_dictionaries({n: st.integers(0, WORDINGS[n].degrees - 1) for n in names})
+)
 DESCRIPTIONS = st.builds(
     lambda degrees, phrasing: (degrees, write(degrees, phrasing=phrasing)),
-    st.dictionaries(st.sampled_from(list(WORDINGS)), st.integers(0, DEGREES - 1), min_size=1),
+    DEGREES,
     st.lists(st.integers(0, 59), min_size=1, max_size=30),
 )
 
@@ -29,12 +32,13 @@ def test_a_written_description_is_read_back_whole(described: tuple[dict[str, int
     assert degrees_of(text) == degrees
 
 
-@given(DESCRIPTIONS, st.integers(0, DEGREES - 1), st.randoms())
+@given(DESCRIPTIONS, st.data())
 def test_an_edit_changes_one_attribute_only(
-    described: tuple[dict[str, int], str], degree: int, random
-) -> None:  # type: ignore[no-untyped-def]
+    described: tuple[dict[str, int], str], data: st.DataObject
+) -> None:
     degrees, text = described
-    name = random.choice(sorted(degrees))
+    name = data.draw(st.sampled_from(sorted(degrees)))
+    degree = data.draw(st.integers(0, WORDINGS[name].degrees - 1))
     assert degrees_of(edited(text, name, degree)) == {**degrees, name: degree}
 
 
@@ -47,7 +51,7 @@ def test_every_phrase_belongs_to_one_attribute_and_degree() -> None:
     phrases = [
         phrase.lower()
         for wording in WORDINGS.values()
-        for degree in range(DEGREES)
+        for degree in range(wording.degrees)
         for phrase in (*wording.written[degree], *wording.understood[degree])
     ]
     assert len(phrases) == len(set(phrases))
@@ -69,9 +73,15 @@ def test_attributes_told_are_known_and_the_issue_s_are_among_them() -> None:
     assert set(ATTRIBUTES) <= set(WORDINGS)
 
 
+def test_what_is_measured_has_five_degrees_and_impressions_have_nine() -> None:
+    assert {WORDINGS[name].degrees for name in ATTRIBUTES} == {5}
+    assert {WORDINGS[name].degrees for name in IMPRESSIONS} == {IMPRESSION_DEGREES} == {9}
+
+
 def test_polarity_follows_merit() -> None:
     assert [WORDINGS["sharpness"].polarity(degree) for degree in range(5)] == [-1, -1, 0, 1, 1]
     assert [WORDINGS["noise"].polarity(degree) for degree in range(5)] == [1, 1, 0, -1, -1]
+    assert [WORDINGS["scene"].polarity(degree) for degree in range(9)] == [-1] * 4 + [0] + [1] * 4
     assert {WORDINGS["brightness"].polarity(degree) for degree in range(5)} == {0}
 
 
@@ -102,8 +112,10 @@ def test_longer_phrases_win_and_words_are_whole() -> None:
 
 
 def test_phrases_that_cannot_be_told_are_refused() -> None:
-    with pytest.raises(ValueError, match="degree is 5"):
+    with pytest.raises(ValueError, match="noise: degree is 5, expected 0 to 4"):
         write({"noise": 5})
+    with pytest.raises(ValueError, match="scene: degree is 9, expected 0 to 8"):
+        write({"scene": 9})
     with pytest.raises(ValueError, match="needs an attribute"):
         write({})
     with pytest.raises(ValueError, match="does not tell of haze"):

@@ -12,7 +12,7 @@ import click
 from foveal.cli.rated_table import RatedTable, described, read_table, table_options
 
 if TYPE_CHECKING:
-    from foveal.lab.reasoning.diagnose import DiagnoseConfig, Diagnosis
+    from foveal.lab.reasoning.diagnosis.diagnose import DiagnoseConfig, Diagnosis
     from foveal.ratings.table import Ratings
 
 EXAMPLES = """\b
@@ -107,13 +107,13 @@ def diagnose(
             "or --dataset for a known set"
         )
     from foveal.evaluation.folder import refuse_existing
-    from foveal.lab.reasoning.diagnose import IMAGES, DiagnoseConfig
+    from foveal.lab.reasoning.diagnosis.diagnose import IMAGES, DiagnoseConfig
 
     refuse_existing(out)
     config = DiagnoseConfig(samples=samples, batch=batch, seed=seed)
     found = _diagnose(model, _rated(table, part), config, limit or IMAGES, levels, device=device, dtype=dtype)
-    from foveal.lab.reasoning.diagnose_files import write_diagnosis
-    from foveal.lab.reasoning.diagnose_summary import summary_table
+    from foveal.lab.reasoning.diagnosis.files import write_diagnosis
+    from foveal.lab.reasoning.diagnosis.summary import summary_table
 
     written = write_diagnosis(out, found)
     click.echo(summary_table(found).to_text(), nl=False)
@@ -138,8 +138,8 @@ def _diagnose(
     from pathlib import Path
 
     from foveal.cli.text import one_line
-    from foveal.lab.reasoning.diagnose import diagnose as run
-    from foveal.lab.reasoning.diagnose_load import load_reasoners
+    from foveal.lab.reasoning.diagnosis.diagnose import diagnose as run
+    from foveal.lab.reasoning.diagnosis.load import load_reasoners
     from foveal.lab.reasoning.levels import LEVELS
 
     reasoners = load_reasoners(model, LEVELS[levels], batch=config.batch, **where)

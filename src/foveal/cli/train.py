@@ -22,15 +22,6 @@ Examples:
   accelerate launch --num_processes 2 -m foveal train recipe.toml --out runs/mine
 """
 
-_PATHS = (
-    "ratings.path",
-    "ratings.images",
-    "split.file",
-    "small.trunk",
-    "large.name",
-    "descriptions.impressions",
-)
-
 
 @click.command(epilog=EXAMPLES)
 @click.argument("recipe", type=click.Path(dir_okay=False))
@@ -127,28 +118,12 @@ def _is_reasoning(path: str) -> bool:
 
 
 def _changes(changes: tuple[str, ...]) -> dict[str, Any]:
-    return {name: _from_here(name, value) for name, value in map(_change, changes)}
+    from foveal.lab.training.changes import parse_changes
 
-
-def _from_here(name: str, value: Any) -> Any:
-    """A path on the command line is one from here, where such a file is; those in a recipe are from there."""
-    from pathlib import Path
-
-    is_path = name in _PATHS and isinstance(value, str) and Path(value).exists()
-    return str(Path(value).absolute()) if is_path else value
-
-
-def _change(text: str) -> tuple[str, Any]:
-    """``a.b=3`` -> name and value; what is not TOML is text, so that quotes may be left out."""
-    import tomllib
-
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise click.BadParameter(f"{text!r} is not FIELD=VALUE", param_hint="--set")
     try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name, value
+        return parse_changes(changes)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--set") from error
 
 
 def _check(recipe: Recipe) -> None:

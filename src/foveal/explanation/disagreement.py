@@ -32,8 +32,8 @@ def disagreements(interval: Interval, verdict: Verdict, seen: Sequence[Seen]) ->
 
     Returns:
         In this order: the verdict's expected value lies outside the interval; the description's polarities,
-        added up, take the other side of the middle than the likeliest level (as in
-        :func:`foveal.lab.reasoning.grounding.contradictions`); attributes measure otherwise than is said.
+        added up, take the other side of the middle than the likeliest level (as in ``contradictions`` of
+        :mod:`foveal.lab.reasoning.diagnosis.grounding`); attributes measure otherwise than is said.
     """
     return (*_outside(interval, verdict), *_contradiction(verdict, seen), *_measured_otherwise(seen))
 

@@ -22,7 +22,7 @@ from foveal.explanation.explanation import Explanation, Seen, Told, Verdict, Wha
 from foveal.explanation.eyes import Eyes
 from foveal.explanation.file import NAME, SUFFIX, ExplainerModel, read_explainer_file
 from foveal.explanation.judge import Judge, Probabilities
-from foveal.explanation.wordings import DEGREES, WORDINGS
+from foveal.explanation.wordings import WORDINGS
 from foveal.explanation.words import Statement, edited, statements
 from foveal.imaging.decode import Decoded, decode
 from foveal.imaging.limits import Limits
@@ -181,7 +181,8 @@ def shipped() -> Path:
 
 def other_degrees(statement: Statement) -> tuple[int, ...]:
     """What could be said of an attribute instead: its worst and best degree, or all where merit depends."""
-    every = range(DEGREES) if WORDINGS[statement.attribute].merit == 0 else (0, DEGREES - 1)
+    wording = WORDINGS[statement.attribute]
+    every = range(wording.degrees) if wording.merit == 0 else (0, wording.degrees - 1)
     return tuple(degree for degree in every if degree != statement.degree)
 
 

@@ -44,7 +44,7 @@ class WhatIf:
 
     Attributes:
         attribute: which one.
-        degree: what is said of it instead, 0 (least) to 4 (most).
+        degree: what is said of it instead: 0 is the least; see ``WORDINGS`` for the most.
         phrase: the same in words.
         quality: what the verdict would be, expected value on 1-5.
         change: by how much that differs from the verdict as it is; above 0 is better.
@@ -75,7 +75,7 @@ class Told:
     """What was said of an attribute, or what a meter reads.
 
     Attributes:
-        degree: 0 (least) to 4 (most).
+        degree: 0 (least) to 4 (most), of an impression to 8.
         phrase: the same in words.
         place: where it stands out; None if nothing is said of that.
         value: a meter's number, in its own unit; None of what was said.

@@ -7,7 +7,8 @@ measured by a formula; a model says how they strike it, and was taught by people
 - *scene*: how the whole looks from afar;
 - *centre* and *surroundings*: how what lies there looks, both ways.
 
-No wording holds a word of verdict: none says that a picture is good or bad.
+What is measured has five degrees; impressions have nine, as most of the verdict rests on them and one degree
+of five is worth half a level. No wording holds a word of verdict: none says that a picture is good or bad.
 """
 
 from __future__ import annotations
@@ -17,9 +18,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from foveal.attributes import ATTRIBUTES
-
-DEGREES = 5
-"""From 0, least, to 4, most."""
 
 Phrasings = tuple[str, ...]
 
@@ -42,41 +40,64 @@ class Wording:
     merit: int
     measured: bool
 
+    @property
+    def degrees(self) -> int:
+        """How many there are: 0 is the least of it, one less than this the most."""
+        return len(self.written)
+
     def polarity(self, degree: int) -> int:
         """Whether this degree speaks for the image (1), against it (-1) or neither (0)."""
-        middle = DEGREES // 2
+        middle = self.degrees // 2
         return self.merit * ((degree > middle) - (degree < middle))
 
 
 _NONE: tuple[Phrasings, ...] = ((), (), (), (), ())
+IMPRESSION_DEGREES = 9
+"""Of each impression."""
 
 _IMPRESSIONS: dict[str, tuple[Phrasings, ...]] = {
     "rendering": (
-        ("rough and smeared rendering", "smeared rendering"),
-        ("coarse rendering", "somewhat rough rendering"),
+        ("smeared and broken rendering", "broken rendering"),
+        ("very rough rendering", "very smeared rendering"),
+        ("rough rendering", "smeared rendering"),
+        ("somewhat rough rendering", "somewhat smeared rendering"),
         ("ordinary rendering", "passable rendering"),
+        ("fairly clean rendering", "fairly neat rendering"),
         ("clean rendering", "neat rendering"),
+        ("very clean rendering", "very neat rendering"),
         ("crisp and clean rendering", "pristine rendering"),
     ),
     "scene": (
+        ("a dismal scene", "a bleak scene"),
         ("a drab scene", "a dreary scene"),
-        ("a plain scene", "an unremarkable scene"),
+        ("a dull scene", "a plain scene"),
+        ("a modest scene", "an unremarkable scene"),
         ("a common scene", "an everyday scene"),
+        ("a pleasing scene", "an agreeable scene"),
         ("a vivid scene", "a lively scene"),
         ("a striking scene", "an impressive scene"),
+        ("a stunning scene", "a magnificent scene"),
     ),
     "centre": (
-        ("centre rendered roughly", "middle looks smeared"),
-        ("centre rendered coarsely", "middle looks coarse"),
-        ("centre rendered plainly", "middle looks ordinary"),
+        ("centre smeared and broken", "middle looks broken"),
+        ("centre rendered very roughly", "middle looks very rough"),
+        ("centre rendered roughly", "middle looks rough"),
+        ("centre rendered somewhat roughly", "middle looks somewhat rough"),
+        ("centre rendered plainly", "middle looks plain"),
+        ("centre rendered fairly cleanly", "middle looks fairly clean"),
         ("centre rendered cleanly", "middle looks clean"),
+        ("centre rendered very cleanly", "middle looks very clean"),
         ("centre rendered crisply", "middle looks crisp"),
     ),
     "surroundings": (
-        ("surroundings rendered roughly", "edges look smeared"),
-        ("surroundings rendered coarsely", "edges look coarse"),
-        ("surroundings rendered plainly", "edges look ordinary"),
+        ("surroundings smeared and broken", "edges look broken"),
+        ("surroundings rendered very roughly", "edges look very rough"),
+        ("surroundings rendered roughly", "edges look rough"),
+        ("surroundings rendered somewhat roughly", "edges look somewhat rough"),
+        ("surroundings rendered plainly", "edges look plain"),
+        ("surroundings rendered fairly cleanly", "edges look fairly clean"),
         ("surroundings rendered cleanly", "edges look clean"),
+        ("surroundings rendered very cleanly", "edges look very clean"),
         ("surroundings rendered crisply", "edges look crisp"),
     ),
 }
@@ -182,7 +203,8 @@ def _wording(name: str) -> Wording:
 
 def _wordings() -> Mapping[str, Wording]:
     impressions = {
-        name: Wording(name, phrases, _NONE, 1, measured=False) for name, phrases in _IMPRESSIONS.items()
+        name: Wording(name, phrases, ((),) * IMPRESSION_DEGREES, 1, measured=False)
+        for name, phrases in _IMPRESSIONS.items()
     }
     return MappingProxyType({**impressions, **{name: _wording(name) for name in ATTRIBUTES}})
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from foveal.explanation.wordings import DEGREES, WORDINGS
+from foveal.explanation.wordings import WORDINGS
 
 TOLD: tuple[str, ...] = (
     "rendering", "scene", "centre", "surroundings", "sharpness", "detail", "noise", "blocking", "banding",
@@ -28,7 +28,7 @@ class Statement:
 
     Attributes:
         attribute: its name, one of :data:`~foveal.explanation.wordings.WORDINGS`.
-        degree: 0 (least) to 4 (most).
+        degree: 0 (least) upwards; how many there are, its wording says.
         polarity: whether it speaks for the image (1), against it (-1) or neither (0).
         start: first letter of its phrase in the text.
         end: behind its last letter.
@@ -50,7 +50,7 @@ def write(
     """Describe an image by the degrees of its attributes.
 
     Args:
-        degrees: of each attribute that is to be told, 0 to 4; told in the order of :data:`TOLD`.
+        degrees: of each attribute that is to be told; told in the order of :data:`TOLD`.
         phrasing: which way of saying it is taken, for each attribute in turn, begun anew at its end; numbers
             beyond the ways there are count round. ``(0,)`` says everything in the usual way.
         places: where an attribute stands out, such as ``{"sharpness": "strongest in the centre"}``.
@@ -59,7 +59,7 @@ def write(
         Sentences without any word of verdict.
 
     Raises:
-        ValueError: a degree is not one of 0 to 4, or there is nothing to tell.
+        ValueError: an attribute has no such degree, or there is nothing to tell.
         KeyError: an attribute is unknown.
     """
     told = [name for name in TOLD if name in degrees] + [name for name in degrees if name not in TOLD]
@@ -67,7 +67,7 @@ def write(
         raise ValueError("a description needs an attribute to tell of")
     phrases = []
     for number, name in enumerate(told):
-        ways = WORDINGS[name].written[_checked(degrees[name])]
+        ways = _ways(name, degrees[name])
         phrase = ways[phrasing[number % len(phrasing)] % len(ways)]
         where = (places or {}).get(name)
         phrases.append(f"{phrase} ({where})" if where else phrase)
@@ -99,9 +99,9 @@ def edited(text: str, attribute: str, degree: int) -> str:
     A place that stood behind the phrase goes with it.
 
     Raises:
-        ValueError: the text does not tell of the attribute, or the degree is not one of 0 to 4.
+        ValueError: the text does not tell of the attribute, or that has no such degree.
     """
-    phrase = WORDINGS[attribute].written[_checked(degree)][0]
+    phrase = _ways(attribute, degree)[0]
     for statement in statements(text):
         if statement.attribute == attribute:
             begins = text[statement.start : statement.start + 1].isupper()
@@ -110,10 +110,11 @@ def edited(text: str, attribute: str, degree: int) -> str:
     raise ValueError(f"the description does not tell of {attribute}")
 
 
-def _checked(degree: int) -> int:
-    if not 0 <= degree < DEGREES:
-        raise ValueError(f"degree is {degree}, expected 0 to {DEGREES - 1}")
-    return degree
+def _ways(attribute: str, degree: int) -> tuple[str, ...]:
+    wording = WORDINGS[attribute]
+    if not 0 <= degree < wording.degrees:
+        raise ValueError(f"{attribute}: degree is {degree}, expected 0 to {wording.degrees - 1}")
+    return wording.written[degree]
 
 
 def _grouped(phrases: list[str]) -> list[list[str]]:
@@ -133,7 +134,7 @@ def _capital(text: str) -> str:
 def _phrases() -> dict[str, tuple[str, int]]:
     known: dict[str, tuple[str, int]] = {}
     for name, wording in WORDINGS.items():
-        for degree in range(DEGREES):
+        for degree in range(wording.degrees):
             for phrase in (*wording.written[degree], *wording.understood[degree]):
                 known.setdefault(phrase.lower(), (name, degree))
     return known

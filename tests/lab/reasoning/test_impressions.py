@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from foveal.evaluation.correlation import srcc
-from foveal.lab.reasoning.impressions import CUTS, fit_impressions, pool_tokens
+from foveal.lab.reasoning.impressions import CUTS, Impressions, fit_impressions, kept_impressions, pool_tokens
 
 
 def data(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +57,7 @@ def test_degrees_have_the_shares_of_the_cuts_and_runs_repeat() -> None:
     learnt, again = (fit_impressions(train, mos, train[:5], seed=7) for _ in range(2))
     assert np.array_equal(learnt.fitted, again.fitted)
     rendering = [row["rendering"] for row in learnt.degrees(learnt.fitted)]
-    shares = np.bincount(rendering, minlength=5) / 500
+    shares = np.bincount(rendering, minlength=9) / 500
     assert shares == pytest.approx(np.diff([0, *CUTS, 1]), abs=0.01)
 
 
@@ -97,3 +99,34 @@ def test_another_number_of_impressions_is_refused() -> None:
     train, mos = data(20, 7)
     with pytest.raises(ValueError, match="expected \\(images, 4, features\\)"):
         fit_impressions(train[:, :2], mos, train)
+
+
+@pytest.mark.slow
+def test_what_other_eyes_saw_is_learnt_as_far_as_these_can_see_it() -> None:
+    train, _ = data(900, 8)
+    others, _ = data(300, 9)
+    # Other eyes see a thing of each impression's own, and one that is hidden from these.
+    hidden = np.random.default_rng(10).normal(size=900)
+    seen = np.stack([3 + train[:, number, 2] for number in range(4)]) + 0.5 * hidden
+    learnt = fit_impressions(train, seen, others)
+    for number in range(4):
+        assert srcc(learnt.others[number], others[:, number, 2]) > 0.9
+    assert abs(srcc(learnt.fitted[0], hidden)) < 0.15
+
+
+def test_impressions_are_kept_for_the_same_and_fitted_anew_for_another(tmp_path: Path) -> None:
+    asked = []
+
+    def fit(value: float) -> Impressions:
+        asked.append(value)
+        return Impressions(*(np.full((4, 2), value) for _ in range(4)))
+
+    made_of = ("tower", np.arange(3.0), [1, 2])
+    first = kept_impressions(tmp_path / "kept", made_of, lambda: fit(1.0))
+    again = kept_impressions(tmp_path / "kept", made_of, lambda: fit(2.0))
+    assert np.array_equal(first.fitted, again.fitted)
+    assert again.cuts.dtype == np.float64
+    other = kept_impressions(tmp_path / "kept", ("tower", np.arange(4.0), [1, 2]), lambda: fit(3.0))
+    assert asked == [1.0, 3.0]
+    assert other.copied[0, 0] == 3
+    assert not list((tmp_path / "kept").glob("*.part"))

@@ -5,23 +5,33 @@ No formula measures them. Small networks predict the rating, each from a part of
 branches do (Wu et al., ICCV 2023); *centre* and *surroundings* from both views of these places. Predictions
 for training images are cross-fitted: each image is described by networks that have not seen its rating, so
 that no description gives its own rating away.
+
+What only another trunk sees, the model cannot tell: its descriptions would be guesses, drawn anew each time.
+Such impressions are learnt a second time, by the model's own eyes: what of them these can see.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from foveal.explanation.wordings import IMPRESSIONS
 from foveal.imaging.views import GRID
 
 _CENTRE = slice(2, 5)
-CUTS = (0.1, 0.3, 0.7, 0.9)
+CUTS = (0.04, 0.12, 0.25, 0.41, 0.59, 0.75, 0.88, 0.96)
 """Quantiles of the training images between the degrees."""
+NETWORKS = 3
+"""For each fold and impression. Their mean counts: what one says by chance, no describer could tell."""
 
 _EPOCHS, _BATCH, _RATE, _DECAY = 16, 128, 1e-3, 0.05
 _HIDDEN, _INPUT_DROPOUT, _DROPOUT = 256, 0.2, 0.5
@@ -36,7 +46,7 @@ class Impressions:
         others: predictions for further images, the mean of all networks, (impressions, further images).
         copied: predictions for degraded copies of training images, by networks that have not seen the image's
             rating, and never above the image's own, (impressions, copies).
-        cuts: values between the degrees, (impressions, 4).
+        cuts: values between the degrees, (impressions, degrees - 1).
     """
 
     fitted: NDArray[np.float64]
@@ -45,7 +55,7 @@ class Impressions:
     cuts: NDArray[np.float64]
 
     def degrees(self, values: NDArray[np.float64]) -> list[dict[str, int]]:
-        """Degree, 0 to 4, of each impression of each image: (impressions, images) -> a list of images."""
+        """Degree of each impression of each image: (impressions, images) -> a list of images."""
         table = [
             np.searchsorted(cuts, row, side="right") for cuts, row in zip(self.cuts, values, strict=True)
         ]
@@ -64,18 +74,20 @@ def fit_impressions(
     sources: ArrayLike = (),
     groups: ArrayLike | None = None,
     folds: int = 5,
+    networks: int = NETWORKS,
     seed: int = 0,
 ) -> Impressions:
     """Learn the impressions.
 
     Args:
         train: what each impression looks at in the training images, (images, impressions, features).
-        mos: their ratings on 1-5.
+        mos: their ratings on 1-5, (images,); or what other eyes made of them, (impressions, images).
         others: pooled features of further images, (further, impressions, features).
         copies: pooled features of degraded copies of training images, (copies, impressions, features).
         sources: number of the training image that each is a copy of, (copies,).
         groups: images that belong together stay in one fold, (images,); by default each is on its own.
         folds: of the cross-fitting.
+        networks: for each fold and impression.
         seed: of folds, initialisation and order.
 
     Raises:
@@ -85,8 +97,8 @@ def fit_impressions(
         raise ValueError(
             f"features have shape {train.shape}, expected (images, {len(IMPRESSIONS)}, features)"
         )
-    ratings = np.asarray(mos, np.float64)
-    fold = _folds(len(ratings), groups, folds, seed)
+    ratings = np.broadcast_to(np.asarray(mos, np.float64), (len(IMPRESSIONS), len(train)))
+    fold = _folds(len(train), groups, folds, seed)
     fitted = np.zeros((len(IMPRESSIONS), len(train)))
     further = np.zeros((len(IMPRESSIONS), len(others)))
     origin = np.asarray(sources, np.int64)
@@ -100,14 +112,37 @@ def fit_impressions(
         )
         for left_out in range(folds):
             learnt, held = np.flatnonzero(fold != left_out), np.flatnonzero(fold == left_out)
-            network = _fit(inside[learnt], ratings[learnt], seed + left_out)
-            fitted[number, held] = _predict(network, inside[held])
-            further[number] += _predict(network, outside) / folds
             of_held = np.flatnonzero(fold[origin] == left_out)
-            copied[number, of_held] = _predict(network, beside[of_held])
+            for again in range(networks):
+                network = _fit(inside[learnt], ratings[number, learnt], seed + left_out + folds * again)
+                fitted[number, held] += _predict(network, inside[held]) / networks
+                further[number] += _predict(network, outside) / (folds * networks)
+                copied[number, of_held] += _predict(network, beside[of_held]) / networks
     # A degraded copy is known to be no better than its original.
     copied = np.minimum(copied, fitted[:, origin])
     return Impressions(fitted, further, copied, np.quantile(fitted, CUTS, axis=1).T)
+
+
+def kept_impressions(folder: Path, made_of: Sequence[object], fit: Callable[[], Impressions]) -> Impressions:
+    """Impressions of an earlier run, or fitted and kept.
+
+    Args:
+        folder: where they are kept, a file for each combination of what they are made of.
+        made_of: all that they depend on: texts, numbers, arrays and sequences of these.
+        fit: makes them.
+    """
+    digest = hashlib.sha256(f"{CUTS} {NETWORKS} {_EPOCHS} {_BATCH} {_RATE} {_DECAY} {_HIDDEN}".encode())
+    for part in made_of:
+        digest.update(part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode())
+    file = folder / f"{digest.hexdigest()[:24]}.safetensors"
+    if file.exists():
+        return Impressions(**load_file(file))
+    fitted = fit()
+    folder.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(f".{os.getpid()}.part")
+    save_file({name: np.ascontiguousarray(value) for name, value in vars(fitted).items()}, part)
+    part.replace(file)
+    return fitted
 
 
 def pool_tokens(tokens: NDArray[np.float16]) -> NDArray[np.float32]:

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.lab.reasoning.degraded import Sight, draw_copies
-from foveal.lab.reasoning.impressions import fit_impressions, pool_tokens
+from foveal.lab.reasoning.impressions import Impressions, fit_impressions, kept_impressions, pool_tokens
 from foveal.lab.reasoning.levels import Floats
 from foveal.lab.reasoning.question import Picture, StoredFeatures
-from foveal.lab.reasoning.recipe import ReasoningRecipe
-from foveal.lab.reasoning.sight import read_meters, read_tokens
+from foveal.lab.reasoning.recipe import DescriptionConfig, ReasoningRecipe
+from foveal.lab.reasoning.sight import read_meters, read_tokens, tower_digest
 from foveal.lab.reasoning.small.build import compact_tower, vit_tower
 from foveal.lab.reasoning.small.tower import TwoViewTower
 from foveal.lab.reasoning.stages import DescribedImages
@@ -79,7 +79,7 @@ def prepare(recipe: ReasoningRecipe, cache: Path, tell: Tell = lambda *_: None) 
         FovealError: ratings, images or trunks cannot be read.
     """
     parts = read_parts(recipe)
-    drawn = draw_copies(parts.train.images, recipe.descriptions.degraded, recipe.seed)
+    drawn = draw_copies(parts.train.images, recipe.descriptions.degraded, recipe.descriptions.seed)
     sights = {
         _TRAIN: [Sight(path) for path in parts.train.images],
         _COPIES: [sight for _, sight in drawn],
@@ -95,12 +95,13 @@ def prepare(recipe: ReasoningRecipe, cache: Path, tell: Tell = lambda *_: None) 
     readings = {name: look.readings(name) for name in sights}
     degrees = {name: [dict(row) for row in reading.degrees] for name, reading in readings.items()}
     if recipe.descriptions.tells_impressions:
-        other = recipe.descriptions.impressions
-        impressing = tower if other is None else load_tower(recipe, other)
-        if impressing is None:
-            raise ValueError("impressions need a trunk to be learnt from")
-        tokens = {name: look.tokens(name, impressing) for name in sights}
-        _add_impressions(degrees, tokens, parts, [number for number, _ in drawn], recipe)
+        named = recipe.descriptions.impressions
+        impressing = _Impressing(look, parts, [number for number, _ in drawn], recipe.descriptions)
+        learnt = impressing.learn(tower, None if named is None else load_tower(recipe, named))
+        values = {_TRAIN: learnt.fitted, _COPIES: learnt.copied, _VALIDATION: learnt.others}
+        for name, rows in degrees.items():
+            for row, more in zip(rows, learnt.degrees(values[name]), strict=True):
+                row.update(more)
     described = {
         name: DescribedImages(
             [{told: row[told] for told in recipe.descriptions.attributes} for row in degrees[name]],
@@ -137,28 +138,46 @@ class _Looking:
         return lambda done, of: self.tell(f"{what}, {name}", done, of, "")
 
 
-def _add_impressions(
-    degrees: Mapping[str, list[dict[str, int]]],
-    tokens: Mapping[str, NDArray[np.float16]],
-    parts: Parts,
-    sources: Sequence[int],
-    recipe: ReasoningRecipe,
-) -> None:
-    pooled = {name: _pooled(stored) for name, stored in tokens.items()}
-    learnt = fit_impressions(
-        pooled[_TRAIN],
-        parts.train.quality(),
-        pooled[_VALIDATION],
-        copies=pooled[_COPIES] if sources else None,
-        sources=sources,
-        groups=parts.train.groups,
-        folds=recipe.descriptions.folds,
-        seed=recipe.seed,
-    )
-    values = {_TRAIN: learnt.fitted, _COPIES: learnt.copied, _VALIDATION: learnt.others}
-    for name, rows in degrees.items():
-        for row, more in zip(rows, learnt.degrees(values[name]), strict=True):
-            row.update(more)
+@dataclass(frozen=True, eq=False)
+class _Impressing:
+    """Learns impressions from ratings, or from what other eyes made of these."""
+
+    look: _Looking
+    parts: Parts
+    sources: Sequence[int]
+    told: DescriptionConfig
+
+    def learn(self, own: TwoViewTower | None, named: TwoViewTower | None) -> Impressions:
+        """From the trunk that the recipe names; if the model's own is another, these then from that."""
+        first = own if named is None else named
+        if first is None:
+            raise ValueError("impressions need a trunk to be learnt from")
+        learnt = self._by(first, self.parts.train.quality())
+        if own is None or tower_digest(own) == tower_digest(first):
+            return learnt
+        return self._by(own, learnt.fitted)
+
+    def _by(self, tower: TwoViewTower, target: Floats) -> Impressions:
+        parts, told = self.parts, self.told
+        tokens = {name: self.look.tokens(name, tower) for name in self.look.sights}
+        images = parts.train.names, parts.validation.names, list(self.sources)
+        made_of = (tower_digest(tower), target, *images, told.folds, told.seed)
+
+        def fit() -> Impressions:
+            pooled = {name: _pooled(stored) for name, stored in tokens.items()}
+            return fit_impressions(
+                pooled[_TRAIN],
+                target,
+                pooled[_VALIDATION],
+                copies=pooled[_COPIES] if len(self.sources) else None,
+                sources=self.sources,
+                groups=parts.train.groups,
+                folds=told.folds,
+                seed=told.seed,
+            )
+
+        self.look.tell("impressions", 0, 1, tower.config.trunk)
+        return kept_impressions(self.look.cache / "impressions", made_of, fit)
 
 
 def _pooled(tokens: NDArray[np.float16]) -> NDArray[np.float32]:

@@ -61,6 +61,7 @@ class DescriptionConfig:
             the small model's own trunk. Needed for a large model only, and only if impressions are told.
         placed: those whose place in the image is told, where they stand out somewhere.
         folds: of the cross-fitting of impressions.
+        seed: of folds, networks and degraded copies: runs of several seeds so learn the same descriptions.
         degraded: share of the training images of which a degraded copy is described too. Copies have no
             rating: the one-stage model learns to describe them, the judge learns what the rule says of them.
     """
@@ -69,6 +70,7 @@ class DescriptionConfig:
     placed: tuple[str, ...] = ("sharpness", "brightness")
     impressions: str | None = None
     folds: int = 5
+    seed: int = 0
     degraded: float = 0.0
 
     def __post_init__(self) -> None:
@@ -158,7 +160,7 @@ class ReasoningRecipe(_File):
         one_stage: training of the model that is compared; None leaves it out.
         mixture: what stage 2 learns from.
         samples: descriptions of each training image that stage 1 writes for stage 2.
-        seed: of everything.
+        seed: of initialisation, order, phrasings and draws.
         folder: where relative paths begin.
     """
 

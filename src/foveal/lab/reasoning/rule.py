@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import lsq_linear
 
 from foveal.assessment import HIGHEST, LOWEST
-from foveal.explanation.wordings import DEGREES, WORDINGS
+from foveal.explanation.wordings import WORDINGS
 from foveal.lab.reasoning.levels import Floats, LevelSet
 
 Degrees = Mapping[str, int]
-"""Degree, 0 to 4, by attribute."""
+"""Degree by attribute, 0 the least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Rule:
 
     Attributes:
         base: score of a description that tells nothing.
-        effects: for each attribute what each degree adds, float64 (5,), on the 1-5 scale.
+        effects: for each attribute what each degree adds, float64 (degrees,), on the 1-5 scale.
     """
 
     base: float
@@ -65,21 +65,22 @@ def fit_rule(described: Sequence[Degrees], mos: ArrayLike, *, ridge: float = 10.
     if any(set(degrees) != set(names) for degrees in described):
         raise ValueError("all descriptions must tell the same attributes")
     table = np.array([[degrees[name] for name in names] for degrees in described])
+    climbs = [WORDINGS[name].degrees - 1 for name in names]
     steps = np.concatenate(
-        [table[:, [column]] >= np.arange(1, DEGREES) for column in range(len(names))], axis=1
+        [table[:, [column]] >= np.arange(1, climb + 1) for column, climb in enumerate(climbs)], axis=1
     )
     design = steps - steps.mean(axis=0)
     middle = float(ratings.mean())
-    merits = np.repeat([WORDINGS[name].merit for name in names], DEGREES - 1)
+    merits = np.repeat([WORDINGS[name].merit for name in names], climbs)
     bounds = np.where(merits > 0, 0.0, -np.inf), np.where(merits < 0, 0.0, np.inf)
     penalised = np.vstack([design, np.sqrt(ridge) * np.eye(design.shape[1])])
     target = np.concatenate([ratings - middle, np.zeros(design.shape[1])])
-    sizes = lsq_linear(penalised, target, bounds=bounds).x.reshape(len(names), DEGREES - 1)
     # Bounds are kept up to the solver's tolerance only.
-    sizes = np.clip(sizes, bounds[0].reshape(sizes.shape), bounds[1].reshape(sizes.shape))
+    sizes = np.clip(lsq_linear(penalised, target, bounds=bounds).x, *bounds)
     effects = {}
+    of_attribute = np.split(sizes, np.cumsum(climbs)[:-1])
     for column, name in enumerate(names):
-        curve = np.concatenate([[0.0], np.cumsum(sizes[column])])
+        curve = np.concatenate([[0.0], np.cumsum(of_attribute[column])])
         effects[name] = curve - curve[table[:, column]].mean()
     return Rule(middle, effects)
 

@@ -17,6 +17,7 @@ from foveal.lab.reasoning.prepare import prepare, read_parts
 from foveal.lab.reasoning.question import StoredFeatures
 from foveal.lab.reasoning.recipe import read_reasoning_recipe
 from foveal.lab.reasoning.run import DESCRIBE_PART, JUDGE_PART
+from foveal.lab.training.changes import parse_changes
 
 _COMPARED = 12
 
@@ -34,7 +35,7 @@ def ship(
     recipe: str, *, run: str, cache: str | None, changes: tuple[str, ...], out: str, version: str
 ) -> None:
     """Write the explainer of a run, with a map of local quality fitted to the same ratings."""
-    read = read_reasoning_recipe(recipe, dict(change.split("=", 1) for change in changes))
+    read = read_reasoning_recipe(recipe, parse_changes(changes))
     prepared = prepare(read, Path(cache) if cache else Path(run) / "cache")
     tokens = np.stack([_tokens(prepared.rated.picture(image)) for image in range(len(prepared.rated))])
     card = ExplainerCard(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from foveal.assessment import LOWEST
-from foveal.explanation.wordings import DEGREES
+from foveal.explanation.wordings import WORDINGS
 from foveal.explanation.words import degrees_of, edited, write
 from foveal.lab.reasoning.levels import Q_ALIGN, Floats, LevelSet
 from foveal.lab.reasoning.question import Picture, Question
@@ -177,7 +177,7 @@ def _edit(text: str, random: Generator) -> str:
     if not told:
         return text
     for attribute in random.choice(told, size=min(len(told), int(random.integers(1, 4))), replace=False):
-        text = edited(text, str(attribute), int(random.integers(DEGREES)))
+        text = edited(text, str(attribute), int(random.integers(WORDINGS[str(attribute)].degrees)))
     return text
 
 

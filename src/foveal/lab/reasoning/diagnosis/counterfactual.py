@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from foveal.evaluation.significance import Estimate
-from foveal.lab.reasoning.diagnose_intervals import finite, quotient_interval, shown
-from foveal.lab.reasoning.diagnose_parser import DEGREES, Parser, own_parser
+from foveal.lab.reasoning.diagnosis.intervals import finite, quotient_interval, shown
+from foveal.lab.reasoning.diagnosis.parser import Parser, own_parser
 from foveal.lab.reasoning.levels import Floats
 from foveal.lab.reasoning.question import Picture
 from foveal.lab.reasoning.reasoner import Reasoner, verdicts
@@ -149,7 +149,7 @@ def edits_of(description: str, parser: Parser) -> Iterator[Edit]:
         if attribute not in mentioned or merit == 0:
             continue
         for wanted in (1, -1):
-            degree = DEGREES - 1 if merit * wanted > 0 else 0
+            degree = parser.most[attribute] if merit * wanted > 0 else 0
             if degree != mentioned[attribute]:
                 yield Edit(attribute, wanted, parser.edited(description, attribute, degree))
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from foveal.evaluation.tables import Cell, Table
-from foveal.lab.reasoning.attention import TOP
-from foveal.lab.reasoning.diagnose import Diagnosis
-from foveal.lab.reasoning.diagnose_collect import ReasonerDiagnosis
-from foveal.lab.reasoning.spans import KINDS
+from foveal.lab.reasoning.diagnosis.attention import TOP
+from foveal.lab.reasoning.diagnosis.collect import ReasonerDiagnosis
+from foveal.lab.reasoning.diagnosis.diagnose import Diagnosis
+from foveal.lab.reasoning.diagnosis.spans import KINDS
 
 Row = tuple[Cell, ...]
 

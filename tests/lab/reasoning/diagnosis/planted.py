@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from foveal.lab.reasoning.diagnose_parser import Parser
+from foveal.lab.reasoning.diagnosis.parser import Parser
 from foveal.lab.reasoning.levels import Q_ALIGN, LevelSet
 from foveal.lab.reasoning.question import Question
 from foveal.lab.reasoning.reasoner import OneStage, TwoStage
@@ -45,7 +45,7 @@ def _edited(text: str, attribute: str, degree: int) -> str:
     return edited
 
 
-TOY = Parser(_statements, _edited, MERITS)
+TOY = Parser(_statements, _edited, MERITS, dict.fromkeys(MERITS, 4))
 """Reads ``sharpness 4; noise 0;`` and so on."""
 
 

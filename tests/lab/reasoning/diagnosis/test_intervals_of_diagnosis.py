@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from foveal.lab.reasoning.diagnose_intervals import compare_means, mean_interval, quotient_interval, shown
+from foveal.lab.reasoning.diagnosis.intervals import compare_means, mean_interval, quotient_interval, shown
 
 
 def test_the_interval_of_a_mean_is_that_of_the_normal_law() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from foveal.lab.reasoning.stability import differing, disagreement, late_flips, measure_stability
+from foveal.lab.reasoning.diagnosis.stability import differing, disagreement, late_flips, measure_stability
 
 VERDICTS = hnp.arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(2, 6)), elements=st.integers(0, 4))
 

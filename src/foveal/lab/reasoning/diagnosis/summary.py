@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from foveal.evaluation.significance import Estimate
 from foveal.evaluation.tables import Table
-from foveal.lab.reasoning.diagnose import Diagnosis
-from foveal.lab.reasoning.diagnose_collect import ReasonerDiagnosis
-from foveal.lab.reasoning.diagnose_intervals import LEVEL, Paired, mean_interval
+from foveal.lab.reasoning.diagnosis.collect import ReasonerDiagnosis
+from foveal.lab.reasoning.diagnosis.diagnose import Diagnosis
+from foveal.lab.reasoning.diagnosis.intervals import LEVEL, Paired, mean_interval
 
 _NONE = Estimate(math.nan, math.nan, math.nan, LEVEL)
 

@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from foveal.assessment import HIGHEST, LOWEST
 from foveal.evaluation.significance import Estimate
-from foveal.lab.reasoning.diagnose_intervals import mean_interval, quotient_interval, shown
-from foveal.lab.reasoning.diagnose_parser import Parser
-from foveal.lab.reasoning.grounding_information import Information, tell_of_verdict
-from foveal.lab.reasoning.grounding_ridge import explain
+from foveal.lab.reasoning.diagnosis.information import Information, tell_of_verdict
+from foveal.lab.reasoning.diagnosis.intervals import mean_interval, quotient_interval, shown
+from foveal.lab.reasoning.diagnosis.parser import Parser
+from foveal.lab.reasoning.diagnosis.ridge import explain
 from foveal.lab.reasoning.levels import Floats, LevelSet
 
 DEAD_ZONE = 1

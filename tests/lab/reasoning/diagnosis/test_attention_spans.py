@@ -12,16 +12,16 @@ import torch
 from planted import pictures_of, tiny_llava
 
 from foveal.errors import BackboneError
-from foveal.lab.reasoning.attention import (
+from foveal.lab.reasoning.diagnosis.attention import (
     AttentionMean,
     add_attention,
     eager_attention,
     language_parts,
     last_attention,
 )
+from foveal.lab.reasoning.diagnosis.spans import Spans, find_spans
 from foveal.lab.reasoning.question import Question
 from foveal.lab.reasoning.reasoner import OneStage, Reasoner, TwoStage
-from foveal.lab.reasoning.spans import Spans, find_spans
 from foveal.lab.reasoning.vision_language import VisionLanguageModel
 
 FAMILIES = ["qwen3-vl", "smolvlm", "idefics3", "llava-onevision"]

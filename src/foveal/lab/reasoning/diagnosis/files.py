@@ -10,10 +10,10 @@ from pathlib import Path
 from foveal.errors import MissingExtraError, OutputError
 from foveal.evaluation.folder import refuse_existing
 from foveal.evaluation.tables import Cell, Table
-from foveal.lab.reasoning.diagnose import Diagnosis
-from foveal.lab.reasoning.diagnose_exhibits import plots
-from foveal.lab.reasoning.diagnose_page import to_html
-from foveal.lab.reasoning.diagnose_tables import tables
+from foveal.lab.reasoning.diagnosis.diagnose import Diagnosis
+from foveal.lab.reasoning.diagnosis.exhibits import plots
+from foveal.lab.reasoning.diagnosis.page import to_html
+from foveal.lab.reasoning.diagnosis.tables import tables
 from foveal.pipeline.parquet import printable, require_pyarrow
 
 PAGE, FIGURES = "report.html", "diagnosis.json"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from foveal.lab.reasoning.counterfactual import Change
-from foveal.lab.reasoning.diagnose import Diagnosis
-from foveal.lab.reasoning.diagnose_collect import ReasonerDiagnosis
+from foveal.lab.reasoning.diagnosis.collect import ReasonerDiagnosis
+from foveal.lab.reasoning.diagnosis.counterfactual import Change
+from foveal.lab.reasoning.diagnosis.diagnose import Diagnosis
 
 
 def restless_image(diagnosis: Diagnosis) -> int:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from planted import MERITS, TOY, tell
 
-from foveal.lab.reasoning.grounding import contradictions, measure_grounding
-from foveal.lab.reasoning.grounding_information import entropy, mutual_information, tell_of_verdict
-from foveal.lab.reasoning.grounding_ridge import PENALTIES, explain, ridge
+from foveal.lab.reasoning.diagnosis.grounding import contradictions, measure_grounding
+from foveal.lab.reasoning.diagnosis.information import entropy, mutual_information, tell_of_verdict
+from foveal.lab.reasoning.diagnosis.ridge import PENALTIES, explain, ridge
 from foveal.lab.reasoning.levels import Q_ALIGN
 
 LABELS = hnp.arrays(np.int64, st.integers(1, 40), elements=st.integers(0, 5))

@@ -15,10 +15,10 @@ import numpy as np
 
 import foveal
 from foveal.errors import RatingsError
-from foveal.lab.reasoning.diagnose_collect import DiagnoseConfig, ReasonerDiagnosis, collect
-from foveal.lab.reasoning.diagnose_intervals import Paired, compare_means
-from foveal.lab.reasoning.diagnose_parser import Parser, own_parser
-from foveal.lab.reasoning.diagnose_pictures import read_pictures
+from foveal.lab.reasoning.diagnosis.collect import DiagnoseConfig, ReasonerDiagnosis, collect
+from foveal.lab.reasoning.diagnosis.intervals import Paired, compare_means
+from foveal.lab.reasoning.diagnosis.parser import Parser, own_parser
+from foveal.lab.reasoning.diagnosis.pictures import read_pictures
 from foveal.lab.reasoning.levels import Floats, LevelSet
 from foveal.lab.reasoning.reasoner import Reasoner
 from foveal.ratings.table import Ratings

@@ -10,9 +10,6 @@ import numpy as np
 
 from foveal.lab.reasoning.levels import Floats
 
-DEGREES = 5
-"""An attribute's degree is 0 to 4, from none to very much."""
-
 
 class Stated(Protocol):
     """What one statement of a description says."""
@@ -23,7 +20,7 @@ class Stated(Protocol):
 
     @property
     def degree(self) -> int:
-        """0 to 4."""
+        """From 0, none of it, to the attribute's most."""
 
     @property
     def polarity(self) -> int:
@@ -39,11 +36,13 @@ class Parser:
         edited: ``edited(text, attribute, degree)``, the text with that attribute's statement replaced; raises
             ValueError where the attribute is not mentioned.
         merits: whether more of an attribute is better (+1), worse (-1), or neither (0).
+        most: highest degree of each attribute; 0 is the lowest.
     """
 
     statements: Callable[[str], Sequence[Stated]]
     edited: Callable[[str, str, int], str]
     merits: Mapping[str, int]
+    most: Mapping[str, int]
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -74,4 +73,5 @@ def own_parser() -> Parser:
     from foveal.explanation.wordings import WORDINGS
     from foveal.explanation.words import edited, statements
 
-    return Parser(statements, edited, {name: one.merit for name, one in WORDINGS.items()})
+    merits = {name: one.merit for name, one in WORDINGS.items()}
+    return Parser(statements, edited, merits, {name: one.degrees - 1 for name, one in WORDINGS.items()})

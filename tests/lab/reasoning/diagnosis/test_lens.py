@@ -12,7 +12,7 @@ import torch
 from planted import pictures_of, tiny_llava
 
 from foveal.errors import BackboneError
-from foveal.lab.reasoning.lens import LensReading, language_parts, read_lens
+from foveal.lab.reasoning.diagnosis.lens import LensReading, language_parts, read_lens
 from foveal.lab.reasoning.levels import Q_ALIGN, Q_BENCH
 from foveal.lab.reasoning.question import Question
 from foveal.lab.reasoning.reasoner import OneStage

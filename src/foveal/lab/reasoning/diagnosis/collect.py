@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from foveal.errors import FovealError
 from foveal.evaluation.significance import Estimate, bootstrap_interval
 from foveal.imaging.views import Pixels
-from foveal.lab.reasoning.attention import Attention, AttentionMean, add_attention
-from foveal.lab.reasoning.counterfactual import Change, Effect, judge_edits, summarise
-from foveal.lab.reasoning.diagnose_intervals import LEVEL, shown
-from foveal.lab.reasoning.diagnose_parser import Parser
-from foveal.lab.reasoning.diagnose_pictures import looked_at
-from foveal.lab.reasoning.grounding import Grounding, measure_grounding
-from foveal.lab.reasoning.lens import LensReading, read_lens
+from foveal.lab.reasoning.diagnosis.attention import Attention, AttentionMean, add_attention
+from foveal.lab.reasoning.diagnosis.counterfactual import Change, Effect, judge_edits, summarise
+from foveal.lab.reasoning.diagnosis.grounding import Grounding, measure_grounding
+from foveal.lab.reasoning.diagnosis.intervals import LEVEL, shown
+from foveal.lab.reasoning.diagnosis.lens import LensReading, read_lens
+from foveal.lab.reasoning.diagnosis.parser import Parser
+from foveal.lab.reasoning.diagnosis.pictures import looked_at
+from foveal.lab.reasoning.diagnosis.stability import LAST_LAYERS, Stability, measure_stability
 from foveal.lab.reasoning.levels import Floats
 from foveal.lab.reasoning.question import Picture
 from foveal.lab.reasoning.reasoner import Answer, Reasoner, draw_levels, image_only_scores, verdicts
-from foveal.lab.reasoning.stability import LAST_LAYERS, Stability, measure_stability
 
 _DEEP = 8
 """Questions at a time where all layers of all tokens are held."""

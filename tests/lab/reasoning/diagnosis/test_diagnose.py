@@ -18,19 +18,19 @@ from planted import TOY, ToldOneStage, ToldTwoStage, pictures_of, tell, tiny_lla
 from foveal.cli.run import run
 from foveal.errors import BackboneError, OutputError, RatingsError
 from foveal.evaluation.significance import Estimate
-from foveal.lab.reasoning.diagnose import DiagnoseConfig, Diagnosis, diagnose
-from foveal.lab.reasoning.diagnose_collect import agreement
-from foveal.lab.reasoning.diagnose_examples import contested_image, restless_image, strongest_edit
-from foveal.lab.reasoning.diagnose_exhibits import plots
-from foveal.lab.reasoning.diagnose_files import write_diagnosis
-from foveal.lab.reasoning.diagnose_intervals import compare_means
-from foveal.lab.reasoning.diagnose_load import load_reasoners
-from foveal.lab.reasoning.diagnose_page import to_html
-from foveal.lab.reasoning.diagnose_parser import own_parser
-from foveal.lab.reasoning.diagnose_pictures import looked_at
-from foveal.lab.reasoning.diagnose_plots import DotRow, dots, grid
-from foveal.lab.reasoning.diagnose_summary import Measure, measures, sentences, summary_table
-from foveal.lab.reasoning.diagnose_tables import tables
+from foveal.lab.reasoning.diagnosis.collect import agreement
+from foveal.lab.reasoning.diagnosis.diagnose import DiagnoseConfig, Diagnosis, diagnose
+from foveal.lab.reasoning.diagnosis.examples import contested_image, restless_image, strongest_edit
+from foveal.lab.reasoning.diagnosis.exhibits import plots
+from foveal.lab.reasoning.diagnosis.files import write_diagnosis
+from foveal.lab.reasoning.diagnosis.intervals import compare_means
+from foveal.lab.reasoning.diagnosis.load import load_reasoners
+from foveal.lab.reasoning.diagnosis.page import to_html
+from foveal.lab.reasoning.diagnosis.parser import own_parser
+from foveal.lab.reasoning.diagnosis.pictures import looked_at
+from foveal.lab.reasoning.diagnosis.plots import DotRow, dots, grid
+from foveal.lab.reasoning.diagnosis.summary import Measure, measures, sentences, summary_table
+from foveal.lab.reasoning.diagnosis.tables import tables
 from foveal.lab.reasoning.levels import Q_INSTRUCT
 from foveal.lab.reasoning.question import StoredFeatures
 from foveal.lab.reasoning.reasoner import OneStage, TwoStage, closed_set_scores
@@ -268,12 +268,12 @@ def test_tables_are_csv_without_pyarrow(
     found: Diagnosis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from foveal.errors import MissingExtraError
-    from foveal.lab.reasoning import diagnose_files
+    from foveal.lab.reasoning.diagnosis import files
 
     def refuse() -> None:
         raise MissingExtraError("Parquet output", "parquet")
 
-    monkeypatch.setattr(diagnose_files, "require_pyarrow", refuse)
+    monkeypatch.setattr(files, "require_pyarrow", refuse)
     written = write_diagnosis(tmp_path / "diagnosis", found)
     assert "answers.csv" in written
     lines = (tmp_path / "diagnosis" / "counterfactuals.csv").read_text(encoding="utf-8").splitlines()

@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from foveal.evaluation.significance import Estimate
-from foveal.lab.reasoning.attention import TOP
-from foveal.lab.reasoning.counterfactual import Effect
-from foveal.lab.reasoning.diagnose import Diagnosis
-from foveal.lab.reasoning.diagnose_collect import ReasonerDiagnosis
-from foveal.lab.reasoning.diagnose_intervals import LEVEL
-from foveal.lab.reasoning.diagnose_plots import (
+from foveal.lab.reasoning.diagnosis.attention import TOP
+from foveal.lab.reasoning.diagnosis.collect import ReasonerDiagnosis
+from foveal.lab.reasoning.diagnosis.counterfactual import Effect
+from foveal.lab.reasoning.diagnosis.diagnose import Diagnosis
+from foveal.lab.reasoning.diagnosis.intervals import LEVEL
+from foveal.lab.reasoning.diagnosis.plots import (
     KIND_COLOURS,
     DotRow,
     ReachRow,
@@ -23,7 +23,7 @@ from foveal.lab.reasoning.diagnose_plots import (
     reaches,
     stacks,
 )
-from foveal.lab.reasoning.spans import KINDS
+from foveal.lab.reasoning.diagnosis.spans import KINDS
 
 MOST = 16
 """Attributes in a plot."""

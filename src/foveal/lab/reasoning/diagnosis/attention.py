@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from foveal.errors import BackboneError
-from foveal.lab.reasoning.lens import language_parts
+from foveal.lab.reasoning.diagnosis.lens import language_parts
+from foveal.lab.reasoning.diagnosis.spans import KINDS, Spans, find_spans
 from foveal.lab.reasoning.levels import Floats
 from foveal.lab.reasoning.question import Picture, Question
 from foveal.lab.reasoning.reasoner import Reasoner
-from foveal.lab.reasoning.spans import KINDS, Spans, find_spans
 from foveal.lab.reasoning.vision_language import VisionLanguageModel
 
 TOP = 5

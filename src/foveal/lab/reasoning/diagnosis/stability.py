@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from foveal.evaluation.significance import Estimate
-from foveal.lab.reasoning.diagnose_intervals import mean_interval, shown
+from foveal.lab.reasoning.diagnosis.intervals import mean_interval, shown
 from foveal.lab.reasoning.levels import Floats
 
 LAST_LAYERS = 2

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from foveal.evaluation.benchmark.page import page
-from foveal.lab.reasoning.attention import TOP
-from foveal.lab.reasoning.counterfactual import TINY
-from foveal.lab.reasoning.diagnose import Diagnosis
-from foveal.lab.reasoning.diagnose_collect import ReasonerDiagnosis
-from foveal.lab.reasoning.diagnose_examples import contested_image, restless_image, strongest_edit
-from foveal.lab.reasoning.diagnose_exhibits import plots, shown_attribute
-from foveal.lab.reasoning.diagnose_pictures import thumbnail
-from foveal.lab.reasoning.diagnose_plots import level_colours
-from foveal.lab.reasoning.diagnose_summary import Measure, measures, sentences
-from foveal.lab.reasoning.grounding import DEAD_ZONE
+from foveal.lab.reasoning.diagnosis.attention import TOP
+from foveal.lab.reasoning.diagnosis.collect import ReasonerDiagnosis
+from foveal.lab.reasoning.diagnosis.counterfactual import TINY
+from foveal.lab.reasoning.diagnosis.diagnose import Diagnosis
+from foveal.lab.reasoning.diagnosis.examples import contested_image, restless_image, strongest_edit
+from foveal.lab.reasoning.diagnosis.exhibits import plots, shown_attribute
+from foveal.lab.reasoning.diagnosis.grounding import DEAD_ZONE
+from foveal.lab.reasoning.diagnosis.pictures import thumbnail
+from foveal.lab.reasoning.diagnosis.plots import level_colours
+from foveal.lab.reasoning.diagnosis.summary import Measure, measures, sentences
 
 NOTHING = "nothing was described"
 _STYLE = """\

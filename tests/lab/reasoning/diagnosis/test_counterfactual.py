@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from planted import MERITS, TOY, PlantedReasoner, pictures_of, tell, tiny_llava
 
-from foveal.lab.reasoning.counterfactual import (
+from foveal.lab.reasoning.diagnosis.counterfactual import (
     Change,
     edits_of,
     judge_edits,
