@@ -67,7 +67,7 @@ def build_small(
     return VisionLanguageModel(model, processor, name="foveal-small")
 
 
-def vit_tower(folder: str, layers: tuple[int, ...] = (4, 8, 12)) -> TwoViewTower:
+def vit_tower(folder: str, layers: tuple[int, ...] = (4, 8, 12), *, overall: bool = False) -> TwoViewTower:
     """The tower with a pretrained ViT of ``transformers`` in a local folder as its trunk.
 
     Raises:
@@ -79,7 +79,12 @@ def vit_tower(folder: str, layers: tuple[int, ...] = (4, 8, 12)) -> TwoViewTower
     mean, deviation = float(backbone.mean.mean()), float(backbone.std.mean())
     core: Any = backbone.core
     config = TwoViewConfig(
-        trunk="vit", trunk_config=core.config.to_dict(), layers=list(layers), mean=mean, deviation=deviation
+        trunk="vit",
+        trunk_config=core.config.to_dict(),
+        layers=list(layers),
+        mean=mean,
+        deviation=deviation,
+        overall=overall,
     )
     tower = TwoViewTower(config)
     tower.trunk.load_state_dict(core.state_dict(), strict=True)
@@ -88,7 +93,11 @@ def vit_tower(folder: str, layers: tuple[int, ...] = (4, 8, 12)) -> TwoViewTower
 
 
 def compact_tower(
-    config: CompactConfig, weights: dict[str, torch.Tensor], layers: tuple[int, ...] = (3, 4)
+    config: CompactConfig,
+    weights: dict[str, torch.Tensor],
+    layers: tuple[int, ...] = (3, 4),
+    *,
+    overall: bool = False,
 ) -> TwoViewTower:
     """The tower with the trunk of a :class:`~foveal.lab.models.compact.CompactNet`.
 
@@ -97,9 +106,12 @@ def compact_tower(
         weights: the state of its trunk, such as :func:`~foveal.lab.reasoning.small.shipped.shipped_trunk`
             gives.
         layers: stages that are read, counted from 1.
+        overall: whether tokens also tell what the image is like overall.
     """
     shape = {"widths": list(config.widths), "depths": list(config.depths)}
-    tower = TwoViewTower(TwoViewConfig(trunk="compact", trunk_config=shape, layers=list(layers)))
+    tower = TwoViewTower(
+        TwoViewConfig(trunk="compact", trunk_config=shape, layers=list(layers), overall=overall)
+    )
     tower.trunk.load_state_dict(weights, strict=True)
     tower.eval().requires_grad_(False)
     return tower
