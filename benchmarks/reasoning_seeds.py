@@ -1,7 +1,7 @@
 """Two-stage reasoning over training seeds: one table from the figures of several ``foveal diagnose`` runs.
 
 Usage:
-  for SEED in 0 1 2; do foveal diagnose runs/two-stage-$SEED BIQ2021 --dataset biq2021 --out diagnoses/$SEED; done
+  foveal diagnose runs/two-stage-0 BIQ2021 --dataset biq2021 --out diagnoses/0    # and so for 1, 2
   python benchmarks/reasoning_seeds.py diagnoses/*/diagnosis.json
 """
 
@@ -78,9 +78,8 @@ def main() -> None:
     for measure in MEASURES:
         columns = [[measure.read(run["reasoners"][name]) for run in runs] for name in names]
         ratio = _ratio(columns[-1], columns[0]) if measure.percent else ""
-        print(
-            f"| {measure.name} | {' | '.join(_shown(column, measure.percent) for column in columns)} | {ratio} |"
-        )
+        cells = [_shown(column, measure.percent) for column in columns]
+        print(f"| {measure.name} | {' | '.join(cells)} | {ratio} |")
 
 
 def _shown(values: list[float | None], percent: bool) -> str:
