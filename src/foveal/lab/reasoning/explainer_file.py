@@ -145,18 +145,17 @@ class EyesNetwork(nn.Module):
         """uint8 (batch, 224, 224, 3) each -> (batch, 49, width) and (batch, 7, 7)."""
         both = torch.cat([whole, fragments], dim=1).permute(0, 3, 1, 2).float()
         seen = self.tower(both).last_hidden_state
-        of_place = seen[..., : self.place_map.features]
-        return self.projector(seen), self.place_map(of_place).unflatten(1, (GRID, GRID))
+        return self.projector(seen), self.place_map(seen).unflatten(1, (GRID, GRID))
 
 
 def eyes_graph(model: VisionLanguageModel, place_map: PlaceMap) -> bytes:
     """The eyes as a serialized ONNX model.
 
     Raises:
-        ExplainerError: the place map reads more or fewer features than the tower gives of a place.
+        ExplainerError: the place map reads tokens of another length than the tower gives.
     """
     core = model.model
-    features = int(core.config.vision_config.place_size)
+    features = int(core.config.vision_config.hidden_size)
     if place_map.features != features:
         raise ExplainerError(f"the place map reads {place_map.features} features, the tower gives {features}")
     network = EyesNetwork(core.model.vision_tower, model.projector, place_map.eval())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from foveal.lab.reasoning.degraded import Sight, draw_copies
@@ -32,7 +31,6 @@ Tell = Callable[[str, int, int, str], None]
 """What is done, how far, of how much, and a remark."""
 
 _TRAIN, _COPIES, _VALIDATION = "train", "copies", "validation"
-_BATCH = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +59,13 @@ def read_parts(recipe: ReasoningRecipe) -> Parts:
     return divide(load_ratings(recipe.ratings, recipe.folder), recipe.split, recipe.folder)
 
 
-def load_tower(
-    recipe: ReasoningRecipe, trunk: str, layers: Sequence[int] = (), *, overall: bool = False
-) -> TwoViewTower:
+def load_tower(recipe: ReasoningRecipe, trunk: str, layers: Sequence[int] = ()) -> TwoViewTower:
     """The two-view tower around a trunk: ``compact``, or the folder of a ViT.
 
     Raises:
         BackboneError: there is no such trunk.
     """
-    more: dict[str, Any] = {"overall": overall, **({"layers": tuple(layers)} if layers else {})}
+    more: dict[str, Any] = {"layers": tuple(layers)} if layers else {}
     if trunk == "compact":
         from foveal.lab.reasoning.small.shipped import shipped_trunk
 
@@ -100,8 +96,7 @@ def prepare(recipe: ReasoningRecipe, cache: Path, tell: Tell = lambda *_: None) 
         _COPIES: np.full(len(drawn), np.nan),
         _VALIDATION: parts.validation.quality(),
     }
-    small = recipe.small
-    tower = None if small is None else load_tower(recipe, small.trunk, small.layers, overall=small.overall)
+    tower = None if recipe.small is None else load_tower(recipe, recipe.small.trunk, recipe.small.layers)
     look = _Looking(cache, sights, tell)
     readings = {name: look.readings(name) for name in sights}
     degrees = {name: [dict(row) for row in reading.degrees] for name, reading in readings.items()}
@@ -113,14 +108,12 @@ def prepare(recipe: ReasoningRecipe, cache: Path, tell: Tell = lambda *_: None) 
         for name, rows in degrees.items():
             for row, more in zip(rows, degrees_of_impressions(values[name]), strict=True):
                 row.update(more)
-    if tower is not None and tower.config.overall:
-        tower.learn_overall(_batches(look.tokens(_TRAIN, tower)))
     described = {
         name: DescribedImages(
             [{told: row[told] for told in recipe.descriptions.attributes} for row in degrees[name]],
             [_told_places(row, recipe) for row in readings[name].places],
             mos[name],
-            _pictures(sights[name]) if tower is None else _stored(tower, look.tokens(name, tower)),
+            _pictures(sights[name], None if tower is None else look.tokens(name, tower)),
         )
         for name in sights
     }
@@ -203,24 +196,10 @@ def _told_places(places: Mapping[str, str], recipe: ReasoningRecipe) -> dict[str
     return {name: place for name, place in places.items() if name in recipe.descriptions.placed}
 
 
-def _pictures(sights: Sequence[Sight]) -> Callable[[int], Picture]:
+def _pictures(sights: Sequence[Sight], tokens: NDArray[np.float16] | None) -> Callable[[int], Picture]:
+    if tokens is not None:
+        return lambda image: StoredFeatures(np.asarray(tokens[image]))
     return lambda image: sights[image].pixels()
-
-
-def _stored(tower: TwoViewTower, places: NDArray[np.float16]) -> Callable[[int], Picture]:
-    """Pictures as the tower gives them, from what its trunk made of their places."""
-
-    def picture(image: int) -> StoredFeatures:
-        with torch.inference_mode():
-            tokens = tower.complete(torch.from_numpy(np.asarray(places[[image]], np.float32)))
-        return StoredFeatures(tokens[0].numpy().astype(np.float16))
-
-    return picture
-
-
-def _batches(places: NDArray[np.float16]) -> Iterator[torch.Tensor]:
-    for start in range(0, len(places), _BATCH):
-        yield torch.from_numpy(np.asarray(places[start : start + _BATCH], np.float32))
 
 
 def _together(first: DescribedImages, second: DescribedImages) -> DescribedImages:

@@ -25,14 +25,12 @@ class SmallConfig:
     Attributes:
         trunk: folder of a ViT of ``transformers``, or ``compact``, the shipped assessor's own trunk.
         layers: blocks or stages of the trunk that are read, from 1; empty takes the usual ones.
-        overall: whether each of the model's 49 tokens also tells what the image is like overall.
         align: how the projector learns before any word is learnt.
         decoder: size of the language model.
     """
 
     trunk: str = "compact"
     layers: tuple[int, ...] = ()
-    overall: bool = True
     align: Alignment = field(default_factory=Alignment)
     decoder: DecoderShape = field(default_factory=DecoderShape)
 

@@ -92,8 +92,7 @@ def check_recipe(recipe: ReasoningRecipe) -> str:
     if recipe.large is not None:
         model = _load_large(recipe, recipe.large).name
     elif recipe.small is not None:
-        small = recipe.small
-        tower = load_tower(recipe, small.trunk, small.layers, overall=small.overall)
+        tower = load_tower(recipe, recipe.small.trunk, recipe.small.layers)
         model = f"a small model on {tower.config.trunk}, {tower.config.hidden_size} features a place"
     return f"{model}; {len(parts.train):,} images to train, {len(parts.validation):,} to validate"
 
@@ -189,7 +188,7 @@ class _Run:
         model = build_small(
             self.prepared.tower, [*texts, *asked * 100], recipe.small.decoder, seed=recipe.seed
         )
-        # At this size the fused kernel's backward pass takes most of a step: 0.26 s, against 0.17 s without.
+        # The fused kernel's backward pass takes most of a step at this size: 0.26 s against 0.17 s for 32 images.
         model.model.set_attn_implementation("eager")
         self._align(model, recipe.small.align)
         return model

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from foveal.errors import FovealError
 from foveal.explanation.card import ExplainerCard
@@ -16,7 +14,7 @@ from foveal.lab.reasoning.explainer_file import write_explainer
 from foveal.lab.reasoning.levels import LEVELS
 from foveal.lab.reasoning.place_map import fit_place_map
 from foveal.lab.reasoning.prepare import prepare, read_parts
-from foveal.lab.reasoning.question import Picture, StoredFeatures
+from foveal.lab.reasoning.question import StoredFeatures
 from foveal.lab.reasoning.recipe import read_reasoning_recipe
 from foveal.lab.reasoning.run import DESCRIBE_PART, JUDGE_PART
 from foveal.lab.training.changes import parse_changes
@@ -39,10 +37,7 @@ def ship(
     """Write the explainer of a run, with a map of local quality fitted to the same ratings."""
     read = read_reasoning_recipe(recipe, parse_changes(changes))
     prepared = prepare(read, Path(cache) if cache else Path(run) / "cache")
-    if prepared.tower is None:
-        raise FovealError("only small models, which are made here, can be shipped")
-    own = prepared.tower.config.place_size
-    tokens = np.stack([_tokens(prepared.rated.picture(image), own) for image in range(len(prepared.rated))])
+    tokens = np.stack([_tokens(prepared.rated.picture(image)) for image in range(len(prepared.rated))])
     card = ExplainerCard(
         name="foveal-explain",
         version=version,
@@ -64,11 +59,10 @@ def ship(
     click.echo(f"{out}: {Path(out).stat().st_size / 1e6:.2f} MB; {agreement}")
 
 
-def _tokens(picture: Picture, features: int) -> NDArray[Any]:
-    """What tokens tell of their own place."""
+def _tokens(picture: object) -> np.ndarray:
     if not isinstance(picture, StoredFeatures):
         raise FovealError("only small models, which are made here, can be shipped")
-    return picture.tokens[:, :features]
+    return picture.tokens
 
 
 if __name__ == "__main__":

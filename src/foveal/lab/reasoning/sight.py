@@ -66,7 +66,7 @@ def read_meters(
 def read_tokens(
     tower: TwoViewTower, sights: Sequence[Sight], cache: Path, *, tell: Tell = lambda done, of: None
 ) -> NDArray[np.float16]:
-    """Run the frozen trunk over images, or read from an earlier run what it made of their places.
+    """Run the frozen tower over images, or read its tokens from an earlier run.
 
     Args:
         tower: the eyes.
@@ -75,21 +75,21 @@ def read_tokens(
         tell: called with how many are done, of how many.
 
     Returns:
-        float16 (images, 49, ``place_size``), mapped from the file.
+        float16 (images, 49, features), mapped from the file.
 
     Raises:
         ImageError: one cannot be read.
     """
     key, label = _key(sights, [tower_digest(tower)]), cache.with_suffix(".json")
     if not (cache.exists() and _kept(label, key) is not None):
-        shape = len(sights), 49, tower.config.place_size
+        shape = len(sights), 49, tower.config.hidden_size
         cache.parent.mkdir(parents=True, exist_ok=True)
         stored = np.lib.format.open_memmap(cache, "w+", np.float16, shape)
         with ThreadPoolExecutor(os.cpu_count()) as pool, torch.inference_mode():
             for start in range(0, len(sights), _BATCH):
                 views = np.stack(list(pool.map(_views, sights[start : start + _BATCH])))
-                places = tower.places(torch.from_numpy(views))
-                stored[start : start + len(views)] = places.numpy().astype(np.float16)
+                tokens = tower(torch.from_numpy(views)).last_hidden_state
+                stored[start : start + len(views)] = tokens.numpy().astype(np.float16)
                 tell(min(start + _BATCH, len(sights)), len(sights))
         stored.flush()
         _keep(label, {"key": key, "rows": [sight.label for sight in sights]})
@@ -98,11 +98,9 @@ def read_tokens(
 
 
 def tower_digest(tower: TwoViewTower) -> str:
-    """Fingerprint of the trunk's weights."""
+    """Fingerprint of the tower's weights."""
     digest = hashlib.sha256()
     for name, value in sorted(tower.state_dict().items()):
-        if not name.startswith("trunk."):
-            continue
         digest.update(name.encode())
         digest.update(value.contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -67,7 +67,7 @@ def build_small(
     return VisionLanguageModel(model, processor, name="foveal-small")
 
 
-def vit_tower(folder: str, layers: tuple[int, ...] = (4, 8, 12), *, overall: bool = False) -> TwoViewTower:
+def vit_tower(folder: str, layers: tuple[int, ...] = (4, 8, 12)) -> TwoViewTower:
     """The tower with a pretrained ViT of ``transformers`` in a local folder as its trunk.
 
     Raises:
@@ -79,12 +79,7 @@ def vit_tower(folder: str, layers: tuple[int, ...] = (4, 8, 12), *, overall: boo
     mean, deviation = float(backbone.mean.mean()), float(backbone.std.mean())
     core: Any = backbone.core
     config = TwoViewConfig(
-        trunk="vit",
-        trunk_config=core.config.to_dict(),
-        layers=list(layers),
-        mean=mean,
-        deviation=deviation,
-        overall=overall,
+        trunk="vit", trunk_config=core.config.to_dict(), layers=list(layers), mean=mean, deviation=deviation
     )
     tower = TwoViewTower(config)
     tower.trunk.load_state_dict(core.state_dict(), strict=True)
@@ -93,11 +88,7 @@ def vit_tower(folder: str, layers: tuple[int, ...] = (4, 8, 12), *, overall: boo
 
 
 def compact_tower(
-    config: CompactConfig,
-    weights: dict[str, torch.Tensor],
-    layers: tuple[int, ...] = (3, 4),
-    *,
-    overall: bool = False,
+    config: CompactConfig, weights: dict[str, torch.Tensor], layers: tuple[int, ...] = (3, 4)
 ) -> TwoViewTower:
     """The tower with the trunk of a :class:`~foveal.lab.models.compact.CompactNet`.
 
@@ -106,12 +97,9 @@ def compact_tower(
         weights: the state of its trunk, such as :func:`~foveal.lab.reasoning.small.shipped.shipped_trunk`
             gives.
         layers: stages that are read, counted from 1.
-        overall: whether tokens also tell what the image is like overall.
     """
     shape = {"widths": list(config.widths), "depths": list(config.depths)}
-    tower = TwoViewTower(
-        TwoViewConfig(trunk="compact", trunk_config=shape, layers=list(layers), overall=overall)
-    )
+    tower = TwoViewTower(TwoViewConfig(trunk="compact", trunk_config=shape, layers=list(layers)))
     tower.trunk.load_state_dict(weights, strict=True)
     tower.eval().requires_grad_(False)
     return tower

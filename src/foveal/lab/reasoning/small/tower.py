@@ -1,14 +1,12 @@
 """A frozen vision tower for LLaVA that sees each place of an image twice: in the whole, and as a fragment.
 
 The image is cut into 7 x 7 places. Of each, one token tells what a frozen trunk makes of it in the whole view
-(224 x 224) beside what it makes of a fragment of 32 x 32 native pixels from there; on request also what the
-image is like overall, which a small language model finds hard to gather from 49 tokens. The trunk is a ViT of
+(224 x 224) beside what it makes of a fragment of 32 x 32 native pixels from there. The trunk is a ViT of
 ``transformers`` (experiments) or the shipped convolutional network's (nothing to download).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -33,7 +31,6 @@ class TwoViewConfig(PreTrainedConfig):  # type: ignore[misc]
             :class:`~foveal.lab.models.compact.CompactConfig`, or a ViT's own.
         layers: blocks of the ViT, counted from 1, or stages of the trunk, whose maps are read.
         mean, deviation: normalisation of pixels 0-255 for a ViT.
-        overall: whether each token also holds means and deviations over all places, standardised.
         hidden_size: features a token; what LLaVA's projector reads.
     """
 
@@ -44,7 +41,6 @@ class TwoViewConfig(PreTrainedConfig):  # type: ignore[misc]
     layers: list[int] | None = None
     mean: float = 127.5
     deviation: float = 127.5
-    overall: bool = False
     hidden_size: int = 0
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -55,16 +51,10 @@ class TwoViewConfig(PreTrainedConfig):  # type: ignore[misc]
         self.layers = list(self.layers or ([3, 4] if self.trunk == "compact" else [4, 8, 12]))
         if self.trunk == "compact":
             widths = CompactConfig(**_tuples(self.trunk_config)).widths
-            features = sum(widths[layer - 1] for layer in self.layers)
+            self.hidden_size = 2 * sum(widths[layer - 1] for layer in self.layers)
         else:
-            features = len(self.layers) * int(self.trunk_config.get("hidden_size", 768))
-        self.hidden_size = (6 if self.overall else 2) * features
+            self.hidden_size = 2 * len(self.layers) * int(self.trunk_config.get("hidden_size", 768))
         super().__post_init__(**kwargs)
-
-    @property
-    def place_size(self) -> int:
-        """Features of a token that tell of its own place; they come first."""
-        return self.hidden_size // 3 if self.overall else self.hidden_size
 
 
 class TwoViewTower(PreTrainedModel):  # type: ignore[misc]
@@ -72,8 +62,7 @@ class TwoViewTower(PreTrainedModel):  # type: ignore[misc]
 
     ``forward`` takes uint8 or float values 0-255, (batch, 3, 448, 224): the whole view above the fragments,
     and gives hidden states (batch, 49, ``hidden_size``); features of each layer have mean 0
-    and variance 1, which is what the projector of a small model learns fastest from. What the image is like
-    overall is standardised by statistics that :meth:`learn_overall` takes from training images.
+    and variance 1, which is what the projector of a small model learns fastest from.
     """
 
     config_class = TwoViewConfig
@@ -81,9 +70,6 @@ class TwoViewTower(PreTrainedModel):  # type: ignore[misc]
     base_model_prefix = "tower"
     # The trunk decides for itself; the convolutional one has no attention at all.
     _supports_sdpa = True
-
-    overall_mean: Tensor
-    overall_deviation: Tensor
 
     def __init__(self, config: TwoViewConfig) -> None:
         super().__init__(config)
@@ -94,41 +80,16 @@ class TwoViewTower(PreTrainedModel):  # type: ignore[misc]
             self.trunk = AutoModel.from_config(
                 _vit_config(config.trunk_config or {}), add_pooling_layer=False
             )
-        if config.overall:
-            self.register_buffer("overall_mean", torch.zeros(2 * config.place_size))
-            self.register_buffer("overall_deviation", torch.ones(2 * config.place_size))
         self.post_init()
 
     def forward(self, pixel_values: Tensor, output_hidden_states: bool = True, **_: Any) -> BaseModelOutput:
         """See the class."""
-        tokens = self.complete(self.places(pixel_values))
-        return BaseModelOutput(last_hidden_state=tokens, hidden_states=(tokens,))
-
-    def places(self, pixel_values: Tensor) -> Tensor:
-        """What the trunk makes of each place: (batch, 49, ``place_size``)."""
         count = len(pixel_values)
         views = torch.cat([pixel_values[:, :, :SIDE], pixel_values[:, :, SIDE:]]).to(self.dtype)
         maps = self._compact(views) if self.config.trunk == "compact" else self._vit(views)
         places = torch.cat([functional.layer_norm(part, part.shape[-1:]) for part in maps], dim=-1)
-        return torch.cat([places[:count], places[count:]], dim=-1)
-
-    def complete(self, places: Tensor) -> Tensor:
-        """(batch, 49, ``place_size``) -> (batch, 49, ``hidden_size``): beside each place what all tell."""
-        if not self.config.overall:
-            return places
-        overall = (_overall(places) - self.overall_mean) / self.overall_deviation
-        return torch.cat([places, overall[:, None].expand(-1, places.shape[1], -1)], dim=-1)
-
-    def learn_overall(self, batches: Iterable[Tensor]) -> None:
-        """Take the statistics of what images are like overall.
-
-        Args:
-            batches: places of training images, (images, 49, ``place_size``) each.
-        """
-        overall = torch.cat([_overall(places) for places in batches])
-        self.overall_mean.copy_(overall.mean(dim=0))
-        # What hardly varies is not blown up.
-        self.overall_deviation.copy_(overall.std(dim=0) + 1e-2)
+        tokens = torch.cat([places[:count], places[count:]], dim=-1)
+        return BaseModelOutput(last_hidden_state=tokens, hidden_states=(tokens,))
 
     def _compact(self, views: Tensor) -> list[Tensor]:
         """(2 x batch, 3, 224, 224) -> maps (2 x batch, 49, features) of the chosen stages."""
@@ -145,11 +106,6 @@ class TwoViewTower(PreTrainedModel):  # type: ignore[misc]
             _places(hidden[layer][:, 1:].transpose(1, 2).unflatten(2, (side, side)))
             for layer in self.config.layers
         ]
-
-
-def _overall(places: Tensor) -> Tensor:
-    """(batch, 49, features) -> (batch, 2 x features): means and deviations over the places."""
-    return torch.cat([places.mean(dim=1), places.std(dim=1, correction=0)], dim=-1)
 
 
 def _places(maps: Tensor) -> Tensor:
