@@ -81,7 +81,7 @@ def test_what_is_measured_has_five_degrees_and_impressions_have_nine() -> None:
 def test_polarity_follows_merit() -> None:
     assert [WORDINGS["sharpness"].polarity(degree) for degree in range(5)] == [-1, -1, 0, 1, 1]
     assert [WORDINGS["noise"].polarity(degree) for degree in range(5)] == [1, 1, 0, -1, -1]
-    assert [WORDINGS["scene"].polarity(degree) for degree in range(9)] == [-1] * 4 + [0] + [1] * 4
+    assert [WORDINGS["scene"].polarity(degree) for degree in range(9)] == [-1] * 2 + [0] * 2 + [1] * 5
     assert {WORDINGS["brightness"].polarity(degree) for degree in range(5)} == {0}
 
 

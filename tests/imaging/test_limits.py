@@ -186,10 +186,11 @@ print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from Linux's /proc")
 @pytest.mark.parametrize(
     "kind",
-    ["JPEG", pytest.param("WEBP", marks=pytest.mark.slow), pytest.param("PNG", marks=pytest.mark.slow)],
+    ["JPEG", "WEBP", "PNG"],
 )
 def test_fifty_megapixels_take_less_than_a_gigabyte(kind: str, photo: Pixels, tmp_path: Path) -> None:
     path = tmp_path / "large"

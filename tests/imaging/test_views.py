@@ -148,6 +148,7 @@ class TestFragments:
         with pytest.raises(ValueError, match="offsets have shape"):
             fragment_view(photo, np.zeros(shape))
 
+    @pytest.mark.slow
     def test_a_line_of_pixels_does_not_fill_the_memory(self) -> None:
         assert enlarge_to(np.zeros((60_000, 1, 3), np.uint8), SIDE).size <= 3 * 2**26
         assert (fragment_view(np.full((1, 60_000, 3), 7, np.uint8)) == 7).all()

@@ -144,6 +144,7 @@ def test_every_rated_image_is_judged_by_a_probe_that_never_saw_it(case: Case, bu
     assert np.abs(mild - clean).mean() < 0.4 * missed
 
 
+@pytest.mark.slow
 def test_near_copies_in_other_folds_would_give_ratings_away(case: Case, build: Build) -> None:
     # 0 and 15, 1 and 16 ...: the same picture and rating twice. In one fold they are judged blindly.
     kept = [name for name in RATED if name not in HELD_OUT]

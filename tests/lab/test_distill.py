@@ -110,6 +110,7 @@ def test_a_batch_has_every_role_in_its_place(seed: int) -> None:
             assert float(batch.target[row]) == pytest.approx(pair[2])
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10_000), side=st.sampled_from([96, 160, 192, 224]))
 @settings(max_examples=60, deadline=None)
 def test_windows_of_views_and_tokens_stay_aligned(seed: int, side: int) -> None:
@@ -164,6 +165,7 @@ def test_batches_depend_on_seed_and_step_alone(
     assert len(set(first)) == SHORT.steps
 
 
+@pytest.mark.slow
 def test_the_loss_falls(network: Make, tmp_path: Path) -> None:
     config = replace(
         SHORT, steps=60, decay_steps=40, warmup_steps=5, small_steps=60, small_side=96, log_every=10

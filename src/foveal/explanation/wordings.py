@@ -7,8 +7,10 @@ measured by a formula; a model says how they strike it, and was taught by people
 - *scene*: how the whole looks from afar;
 - *centre* and *surroundings*: how what lies there looks, both ways.
 
-What is measured has five degrees; impressions have nine, as most of the verdict rests on them and one degree
-of five is worth half a level. No wording holds a word of verdict: none says that a picture is good or bad.
+What is measured has five degrees, by its share among photographs: the middle one is what most of them are
+like. Impressions have nine, on the scale of ratings itself, so that what speaks for an image here is what
+people rated above the middle of that scale; they are finest where most photographs lie. No wording holds a
+word of verdict: none says that a picture is good or bad.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ class Wording:
         understood: for each degree further phrases, met in other models' descriptions.
         merit: 1 if more of it looks better to most people, -1 if less does, 0 if that depends.
         measured: whether a formula measures it; if not, it is an impression taught by ratings.
+        neutral: lowest and highest degree that speak neither for nor against an image.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Wording:
     understood: tuple[Phrasings, ...]
     merit: int
     measured: bool
+    neutral: tuple[int, int]
 
     @property
     def degrees(self) -> int:
@@ -47,58 +51,59 @@ class Wording:
 
     def polarity(self, degree: int) -> int:
         """Whether this degree speaks for the image (1), against it (-1) or neither (0)."""
-        middle = self.degrees // 2
-        return self.merit * ((degree > middle) - (degree < middle))
+        low, high = self.neutral
+        return self.merit * ((degree > high) - (degree < low))
 
 
 _NONE: tuple[Phrasings, ...] = ((), (), (), (), ())
 IMPRESSION_DEGREES = 9
 """Of each impression."""
+_MEASURED_NEUTRAL, _IMPRESSION_NEUTRAL = (2, 2), (2, 3)
 
 _IMPRESSIONS: dict[str, tuple[Phrasings, ...]] = {
     "rendering": (
         ("smeared and broken rendering", "broken rendering"),
-        ("very rough rendering", "very smeared rendering"),
         ("rough rendering", "smeared rendering"),
-        ("somewhat rough rendering", "somewhat smeared rendering"),
-        ("ordinary rendering", "passable rendering"),
+        ("passable rendering", "coarse rendering"),
+        ("ordinary rendering", "plain rendering"),
         ("fairly clean rendering", "fairly neat rendering"),
         ("clean rendering", "neat rendering"),
         ("very clean rendering", "very neat rendering"),
-        ("crisp and clean rendering", "pristine rendering"),
+        ("crisp and clean rendering", "crisp rendering"),
+        ("immaculate rendering", "pristine rendering"),
     ),
     "scene": (
         ("a dismal scene", "a bleak scene"),
         ("a drab scene", "a dreary scene"),
-        ("a dull scene", "a plain scene"),
-        ("a modest scene", "an unremarkable scene"),
+        ("a plain scene", "a modest scene"),
         ("a common scene", "an everyday scene"),
         ("a pleasing scene", "an agreeable scene"),
         ("a vivid scene", "a lively scene"),
-        ("a striking scene", "an impressive scene"),
+        ("a striking scene", "an engaging scene"),
+        ("an impressive scene", "a splendid scene"),
         ("a stunning scene", "a magnificent scene"),
     ),
     "centre": (
         ("centre smeared and broken", "middle looks broken"),
-        ("centre rendered very roughly", "middle looks very rough"),
         ("centre rendered roughly", "middle looks rough"),
-        ("centre rendered somewhat roughly", "middle looks somewhat rough"),
-        ("centre rendered plainly", "middle looks plain"),
+        ("centre rendered passably", "middle looks passable"),
+        ("centre rendered plainly", "middle looks ordinary"),
         ("centre rendered fairly cleanly", "middle looks fairly clean"),
         ("centre rendered cleanly", "middle looks clean"),
         ("centre rendered very cleanly", "middle looks very clean"),
         ("centre rendered crisply", "middle looks crisp"),
+        ("centre rendered immaculately", "middle looks immaculate"),
     ),
     "surroundings": (
         ("surroundings smeared and broken", "edges look broken"),
-        ("surroundings rendered very roughly", "edges look very rough"),
         ("surroundings rendered roughly", "edges look rough"),
-        ("surroundings rendered somewhat roughly", "edges look somewhat rough"),
-        ("surroundings rendered plainly", "edges look plain"),
+        ("surroundings rendered passably", "edges look passable"),
+        ("surroundings rendered plainly", "edges look ordinary"),
         ("surroundings rendered fairly cleanly", "edges look fairly clean"),
         ("surroundings rendered cleanly", "edges look clean"),
         ("surroundings rendered very cleanly", "edges look very clean"),
         ("surroundings rendered crisply", "edges look crisp"),
+        ("surroundings rendered immaculately", "edges look immaculate"),
     ),
 }
 
@@ -198,12 +203,21 @@ def _wording(name: str) -> Wording:
         (usual, *others)
         for usual, others in zip(ATTRIBUTES[name].degrees, _ALSO_WRITTEN.get(name, _NONE), strict=True)
     )
-    return Wording(name, written, _UNDERSTOOD.get(name, _NONE), ATTRIBUTES[name].merit, measured=True)
+    return Wording(
+        name,
+        written,
+        _UNDERSTOOD.get(name, _NONE),
+        ATTRIBUTES[name].merit,
+        measured=True,
+        neutral=_MEASURED_NEUTRAL,
+    )
 
 
 def _wordings() -> Mapping[str, Wording]:
     impressions = {
-        name: Wording(name, phrases, ((),) * IMPRESSION_DEGREES, 1, measured=False)
+        name: Wording(
+            name, phrases, ((),) * IMPRESSION_DEGREES, 1, measured=False, neutral=_IMPRESSION_NEUTRAL
+        )
         for name, phrases in _IMPRESSIONS.items()
     }
     return MappingProxyType({**impressions, **{name: _wording(name) for name in ATTRIBUTES}})

@@ -73,6 +73,7 @@ def test_a_trained_model_becomes_a_small_file(
     assert read_artifact(path).card.model == "mine@2.0-small"
 
 
+@pytest.mark.slow
 def test_a_finished_file_can_be_coded_without_loss(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from foveal.evaluation.correlation import srcc
-from foveal.lab.reasoning.impressions import CUTS, Impressions, fit_impressions, kept_impressions, pool_tokens
+from foveal.explanation.wordings import IMPRESSIONS, WORDINGS
+from foveal.lab.reasoning.impressions import (
+    Impressions,
+    degrees_of_impressions,
+    fit_impressions,
+    kept_impressions,
+    pool_tokens,
+)
+from foveal.lab.reasoning.levels import Q_ALIGN
 
 
 def data(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,13 +60,23 @@ def test_images_that_belong_together_share_a_fold() -> None:
 
 
 @pytest.mark.slow
-def test_degrees_have_the_shares_of_the_cuts_and_runs_repeat() -> None:
+def test_runs_repeat() -> None:
     train, mos = data(500, 4)
     learnt, again = (fit_impressions(train, mos, train[:5], seed=7) for _ in range(2))
     assert np.array_equal(learnt.fitted, again.fitted)
-    rendering = [row["rendering"] for row in learnt.degrees(learnt.fitted)]
-    shares = np.bincount(rendering, minlength=9) / 500
-    assert shares == pytest.approx(np.diff([0, *CUTS, 1]), abs=0.01)
+
+
+def test_degrees_lie_on_the_scale_of_ratings_and_take_the_side_of_the_verdict_s_level() -> None:
+    values = np.tile(np.linspace(1, 5, 401), (4, 1))
+    degrees = degrees_of_impressions(values)
+    scene = np.array([row["scene"] for row in degrees])
+    assert set(degrees[0]) == set(IMPRESSIONS)
+    assert np.all(np.diff(scene) >= 0)
+    assert set(scene) == set(range(WORDINGS["scene"].degrees))
+    worth = np.asarray(Q_ALIGN.values)[Q_ALIGN.level_of(values[0])]
+    polarity = np.array([WORDINGS["scene"].polarity(int(degree)) for degree in scene])
+    inside = np.abs((values[0] - 1) / 0.8 % 1 - 0.5) < 0.49  # not on the border of two levels
+    assert np.array_equal(polarity[inside], np.sign(worth - 3)[inside])
 
 
 def test_too_few_groups_are_refused() -> None:
@@ -119,13 +137,13 @@ def test_impressions_are_kept_for_the_same_and_fitted_anew_for_another(tmp_path:
 
     def fit(value: float) -> Impressions:
         asked.append(value)
-        return Impressions(*(np.full((4, 2), value) for _ in range(4)))
+        return Impressions(*(np.full((4, 2), value) for _ in range(3)))
 
     made_of = ("tower", np.arange(3.0), [1, 2])
     first = kept_impressions(tmp_path / "kept", made_of, lambda: fit(1.0))
     again = kept_impressions(tmp_path / "kept", made_of, lambda: fit(2.0))
     assert np.array_equal(first.fitted, again.fitted)
-    assert again.cuts.dtype == np.float64
+    assert again.others.dtype == np.float64
     other = kept_impressions(tmp_path / "kept", ("tower", np.arange(4.0), [1, 2]), lambda: fit(3.0))
     assert asked == [1.0, 3.0]
     assert other.copied[0, 0] == 3

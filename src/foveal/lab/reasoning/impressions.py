@@ -28,8 +28,8 @@ from foveal.explanation.wordings import IMPRESSIONS
 from foveal.imaging.views import GRID
 
 _CENTRE = slice(2, 5)
-CUTS = (0.04, 0.12, 0.25, 0.41, 0.59, 0.75, 0.88, 0.96)
-"""Quantiles of the training images between the degrees."""
+CUTS = (2.2, 2.6, 3.0, 3.4, 3.6, 3.8, 4.0, 4.2)
+"""Between the degrees, on 1-5. What lies in the middle level of verdicts, 2.6 to 3.4, takes no side."""
 NETWORKS = 3
 """For each fold and impression. Their mean counts: what one says by chance, no describer could tell."""
 
@@ -39,30 +39,24 @@ _HIDDEN, _INPUT_DROPOUT, _DROPOUT = 256, 0.2, 0.5
 
 @dataclass(frozen=True, eq=False)
 class Impressions:
-    """Degrees of the impressions, and what they come from.
+    """What networks that were taught by ratings make of images.
 
     Attributes:
         fitted: cross-fitted predictions for the training images, float64 (impressions, images), on 1-5.
         others: predictions for further images, the mean of all networks, (impressions, further images).
         copied: predictions for degraded copies of training images, by networks that have not seen the image's
             rating, and never above the image's own, (impressions, copies).
-        cuts: values between the degrees, (impressions, degrees - 1).
     """
 
     fitted: NDArray[np.float64]
     others: NDArray[np.float64]
     copied: NDArray[np.float64]
-    cuts: NDArray[np.float64]
 
-    def degrees(self, values: NDArray[np.float64]) -> list[dict[str, int]]:
-        """Degree of each impression of each image: (impressions, images) -> a list of images."""
-        table = [
-            np.searchsorted(cuts, row, side="right") for cuts, row in zip(self.cuts, values, strict=True)
-        ]
-        return [
-            {name: int(row[image]) for name, row in zip(IMPRESSIONS, table, strict=True)}
-            for image in range(values.shape[1])
-        ]
+
+def degrees_of_impressions(values: NDArray[np.float64]) -> list[dict[str, int]]:
+    """Degree of each impression of each image: (impressions, images) on 1-5 -> a list of images."""
+    table = np.searchsorted(CUTS, values, side="right")
+    return [dict(zip(IMPRESSIONS, column, strict=True)) for column in table.T.tolist()]
 
 
 def fit_impressions(
@@ -120,7 +114,7 @@ def fit_impressions(
                 copied[number, of_held] += _predict(network, beside[of_held]) / networks
     # A degraded copy is known to be no better than its original.
     copied = np.minimum(copied, fitted[:, origin])
-    return Impressions(fitted, further, copied, np.quantile(fitted, CUTS, axis=1).T)
+    return Impressions(fitted, further, copied)
 
 
 def kept_impressions(folder: Path, made_of: Sequence[object], fit: Callable[[], Impressions]) -> Impressions:
@@ -131,7 +125,7 @@ def kept_impressions(folder: Path, made_of: Sequence[object], fit: Callable[[], 
         made_of: all that they depend on: texts, numbers, arrays and sequences of these.
         fit: makes them.
     """
-    digest = hashlib.sha256(f"{CUTS} {NETWORKS} {_EPOCHS} {_BATCH} {_RATE} {_DECAY} {_HIDDEN}".encode())
+    digest = hashlib.sha256(f"{NETWORKS} {_EPOCHS} {_BATCH} {_RATE} {_DECAY} {_HIDDEN}".encode())
     for part in made_of:
         digest.update(part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode())
     file = folder / f"{digest.hexdigest()[:24]}.safetensors"

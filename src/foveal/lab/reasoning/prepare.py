@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.lab.reasoning.degraded import Sight, draw_copies
-from foveal.lab.reasoning.impressions import Impressions, fit_impressions, kept_impressions, pool_tokens
+from foveal.lab.reasoning.impressions import (
+    Impressions,
+    degrees_of_impressions,
+    fit_impressions,
+    kept_impressions,
+    pool_tokens,
+)
 from foveal.lab.reasoning.levels import Floats
 from foveal.lab.reasoning.question import Picture, StoredFeatures
 from foveal.lab.reasoning.recipe import DescriptionConfig, ReasoningRecipe
@@ -100,7 +106,7 @@ def prepare(recipe: ReasoningRecipe, cache: Path, tell: Tell = lambda *_: None) 
         learnt = impressing.learn(tower, None if named is None else load_tower(recipe, named))
         values = {_TRAIN: learnt.fitted, _COPIES: learnt.copied, _VALIDATION: learnt.others}
         for name, rows in degrees.items():
-            for row, more in zip(rows, learnt.degrees(values[name]), strict=True):
+            for row, more in zip(rows, degrees_of_impressions(values[name]), strict=True):
                 row.update(more)
     described = {
         name: DescribedImages(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from foveal.explanation.wordings import IMPRESSIONS, WORDINGS
 from foveal.explanation.words import TOLD
+from foveal.lab.reasoning.align import Alignment
 from foveal.lab.reasoning.levels import LEVELS
 from foveal.lab.reasoning.small.shape import DecoderShape
 from foveal.lab.reasoning.stages import Mixture
@@ -24,11 +25,13 @@ class SmallConfig:
     Attributes:
         trunk: folder of a ViT of ``transformers``, or ``compact``, the shipped assessor's own trunk.
         layers: blocks or stages of the trunk that are read, from 1; empty takes the usual ones.
+        align: how the projector learns before any word is learnt.
         decoder: size of the language model.
     """
 
     trunk: str = "compact"
     layers: tuple[int, ...] = ()
+    align: Alignment = field(default_factory=Alignment)
     decoder: DecoderShape = field(default_factory=DecoderShape)
 
 
