@@ -17,6 +17,7 @@ from hostile_files import (
     polyglots,
     whole_files,
 )
+from numpy.typing import NDArray
 
 MUTANTS_EACH = 14
 NOISE_EACH = 5
@@ -42,7 +43,7 @@ NAMES = (
     "\x1b]0;owned\x07",
     "\u202egnp.exe",
     "\ufeff",
-    "𝕏" * 60,
+    "\U0001d54f" * 60,
     "e\u0301" * 100,
     "${jndi:ldap://x/a}",
     "{{7*7}}",
@@ -79,7 +80,7 @@ class Attack:
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
 
 
-def attacks(pixels: np.ndarray, seed: int) -> Iterator[Attack]:
+def attacks(pixels: NDArray[np.uint8], seed: int) -> Iterator[Attack]:
     """All of them, in an order that never changes."""
     rng = np.random.default_rng(seed)
     files = dict(whole_files(pixels))
@@ -122,12 +123,9 @@ def _names(small: bytes) -> Iterator[Attack]:
         raw = name.encode().replace(b"\\", b"\\\\").replace(b'"', b'\\"')
         yield Attack(f"form name {shown}", form((disposition(filename=raw), small)))
         yield Attack(f"field {shown}", form((disposition(raw[:500], None), small)))
-        yield Attack(
-            f"model {shown}", form((disposition(), small), (disposition(b"model", None), name.encode()))
-        )
-        yield Attack(
-            f"prompt {shown}", form((disposition(), small), (disposition(b"prompt", None), name.encode()))
-        )
+        for key in (b"model", b"prompt"):
+            body = form((disposition(), small), (disposition(key, None), name.encode()))
+            yield Attack(f"{key.decode()} {shown}", body)
         wrapped = json.dumps({"images": [{"url": name}]}).encode()
         yield Attack(f"url {shown}", wrapped, b"application/json")
         path = "/" + "".join(mark if 32 < ord(mark) < 127 else "_" for mark in name[:200])
@@ -222,6 +220,7 @@ def _forms(small: bytes, rng: np.random.Generator) -> Iterator[Attack]:
         "behind the end": form((head, small)) + b"x" * 100_000,
         "before the beginning": b"x" * 100_000 + form((head, small)),
         "a prompt of a megabyte": form((head, small), (disposition(b"prompt", None), b"x" * 1_000_000)),
+        "an image of 20 MB": form((head, bytes(20_000_000))),
         "an image of 40 MB": form((head, bytes(40_000_000))),
         "a name in latin-1": form((disposition(filename=b"\xe4\xf6"), small)),
         "a starred name": form(
@@ -242,11 +241,12 @@ def _forms(small: bytes, rng: np.random.Generator) -> Iterator[Attack]:
 
 def _heads() -> Iterator[Attack]:
     kinds = (
-        b"", b"x", b"multipart/form-data", b"multipart/form-data; boundary=", b'multipart/form-data; boundary="',
-        b"multipart/form-data; boundary=" + b"x" * 5_000, b"multipart/mixed; boundary=" + BOUNDARY,
-        b"application/x-www-form-urlencoded", b"application/json; charset=utf-7", b"application/xml", b"image/png",
-        b"text/plain", b"application/json" + b";a=b" * 1_000, b"\xff\xfe", b"application/x-python-pickle",
-    )  # fmt: skip
+        *(b"", b"x", b"text/plain", b"image/png", b"application/xml", b"application/x-www-form-urlencoded"),
+        *(b"multipart/form-data", b"multipart/form-data; boundary=", b'multipart/form-data; boundary="'),
+        *(b"multipart/form-data; boundary=" + b"x" * 5_000, b"multipart/mixed; boundary=" + BOUNDARY),
+        *(b"application/json; charset=utf-7", b"application/json" + b";a=b" * 1_000, b"\xff\xfe"),
+        b"application/x-python-pickle",
+    )
     for kind in kinds:
         yield Attack(f"kind {kind[:40]!r}", b"hello", kind)
     for method in ("GET", "PUT", "DELETE", "TRACE", "CONNECT", "OPTIONS", "PATCH", "BREW", "get"):

@@ -1,4 +1,4 @@
-"""Send every attack to a service in this process, and tell what came of it: one JSON object on standard output.
+"""Send every attack to a service in this process, and tell what came of it: a JSON object on standard output.
 
 A process of its own, so that its greatest memory is that of the service under attack, and a crash is one.
 """
@@ -13,14 +13,11 @@ import resource
 import sys
 import warnings
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
-
-from hostile_requests import Attack, attacks
+from hostile_files import whole_files
+from hostile_requests import Attack, attacks, disposition, form
 
 import foveal
 from constructed_explainer import constructed_explainer
@@ -38,7 +35,8 @@ SETTINGS = {
     "max_pixels": 4_000_000, "max_image": 16 * MIB, "max_body": 24 * MIB, "max_held": 160 * MIB,
     "request_seconds": SECONDS, "explain_queue": 16,
 }  # fmt: skip
-PICTURE = (64, 80, 3)
+SECRETS = (b"Traceback", b"site-packages", b'.py"', b" at 0x", b"/src/foveal")
+PAGES = ("/", "/metrics")
 
 
 class Log(logging.Handler):
@@ -59,10 +57,19 @@ async def ask(app: Any, attack: Attack, rng: np.random.Generator) -> tuple[int, 
     headers = [pair for pair in sent if pair[0] not in taken] + list(attack.headers)
     path, _, query = attack.path.partition("?")
     scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "method": attack.method,
-        "path": path, "raw_path": path.encode(), "query_string": query.encode(), "root_path": "",
-        "headers": headers, "server": None, "client": None,
-    }  # fmt: skip
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": attack.method,
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": query.encode(),
+        "headers": headers,
+        "server": None,
+        "client": None,
+    }
     step = int(rng.integers(1_000, 200_000))
     pieces = [attack.body[start : start + step] for start in range(0, len(attack.body), step)] or [b""]
     messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
@@ -87,25 +94,26 @@ async def ask(app: Any, attack: Attack, rng: np.random.Generator) -> tuple[int, 
 
 def wrong(attack: Attack, status: int, headers: dict[str, str], body: bytes) -> str | None:
     """What is wrong with an answer; None if it is proper."""
-    if status >= 500 or status < 200:
-        return f"status {status}: {body[:300]!r}"
-    if status in (301, 302, 303, 307, 308) or "set-cookie" in headers:
-        return f"status {status}, headers {headers}"
-    for secret in (b"Traceback", b"site-packages", b'.py"', b" at 0x", b"/src/foveal"):
-        if secret in body:
-            return f"tells {secret!r}"
-    if attack.path in ("/metrics", "/") and status == 200:
+    told = [secret for secret in SECRETS if secret in body]
+    if not (200 <= status < 300 or 400 <= status < 500) or told or "set-cookie" in headers:
+        return f"status {status}, headers {headers}, tells {told}: {body[:300]!r}"
+    if attack.path in PAGES and status == 200:
         return None
     answer = json.loads(body)
-    if status >= 400:
-        code = answer["error"]["code"]
-        own = {row["error"]["code"] for row in answer.get("results", [])}
-        if code not in PROBLEMS or PROBLEMS[code].status != status or not own <= set(PROBLEMS):
-            return f"{status} {code} {own}"
-        return None if answer["error"]["message"] else "no message"
+    return _wrong_error(status, answer) if status >= 400 else _wrong_results(answer)
+
+
+def _wrong_error(status: int, answer: dict[str, Any]) -> str | None:
+    code, message = answer["error"]["code"], answer["error"]["message"]
+    own = {row["error"]["code"] for row in answer.get("results", [])}
+    known = code in PROBLEMS and PROBLEMS[code].status == status and own <= set(PROBLEMS)
+    return None if known and message else f"{status} {answer}"
+
+
+def _wrong_results(answer: dict[str, Any]) -> str | None:
     qualities = [row["quality"] for row in answer["results"] if "quality" in row]
-    inside = all(1 <= quality <= 5 for quality in qualities)
-    return None if qualities and inside else f"results {body[:200]!r}"
+    proper = qualities and all(1 <= quality <= 5 for quality in qualities)
+    return None if proper else f"results {answer}"
 
 
 async def main(model: str, seed: int) -> dict[str, Any]:
@@ -120,7 +128,6 @@ async def main(model: str, seed: int) -> dict[str, Any]:
     service = app.state.service
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (8, 10, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
-    assert pixels.shape == PICTURE
     codes: collections.Counter[str] = collections.Counter()
     faults: list[str] = []
     begun = asyncio.Semaphore(AT_ONCE)
@@ -148,7 +155,7 @@ async def main(model: str, seed: int) -> dict[str, Any]:
     async with app.router.lifespan_context(app):
         while not service.life.warm:
             await asyncio.sleep(0.01)
-        good = Attack("good", next(body for name, body in _good(pixels)))
+        good = Attack("good", form((disposition(), dict(whole_files(pixels))["PNG RGB"])))
         first = json.loads((await ask(app, good, rng))[2])["results"]
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         count = await all_of(attacks(pixels, seed))
@@ -164,14 +171,6 @@ async def main(model: str, seed: int) -> dict[str, Any]:
         "megabytes before": before * unit / 1e6,
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6,
     }
-
-
-def _good(pixels: np.ndarray) -> Iterable[tuple[str, bytes]]:
-    from hostile_files import whole_files
-    from hostile_requests import disposition, form
-
-    files = dict(whole_files(pixels))
-    yield "png", form((disposition(), files["PNG RGB"]))
 
 
 if __name__ == "__main__":

@@ -96,6 +96,16 @@ def test_bytes_that_are_no_request(strict: Served, sent: bytes) -> None:
         assert connection.recv(1) == b""
 
 
+def test_a_client_that_asks_first_is_told_before_it_sends(strict: Served) -> None:
+    with strict.connect() as connection:
+        head = b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n"
+        connection.sendall(head + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        status, headers, body = answer(connection)
+        assert (status, code_of(body)) == (415, "unsupported_media_type")
+        assert headers["connection"] == "close"
+        assert connection.recv(1) == b""
+
+
 def test_broken_chunks_end_their_request_alone(strict: Served) -> None:
     with strict.connect() as connection:
         connection.sendall(

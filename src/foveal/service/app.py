@@ -8,6 +8,7 @@ import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from threading import Semaphore
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -168,6 +169,7 @@ def _make_service(settings: Settings, models: Models, metrics: Metrics, fetcher:
         else None,
         fetching=fetching,
         fetcher=fetcher or Fetcher(settings.max_image, settings.fetch_seconds, settings.fetch_ports),
+        decoders=Semaphore(max(model.assessor.engine.threads for model in models.all())),
     )
     scoring, budget = service.scoring, service.budget
     metrics.watch("foveal_queue_images", "Images that wait for a worker.", lambda: scoring.waiting)

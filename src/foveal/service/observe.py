@@ -25,6 +25,7 @@ OTHER = "other"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_REFUSED = 400
 _GONE = 499
 """What the log says of requests whose client did not wait; a custom that nginx began."""
 _HEADERS = {
@@ -58,7 +59,7 @@ class Observed:
             return
         notes = Notes(_request_id(Headers(scope=scope)))
         scope["foveal.notes"] = notes
-        begun, sender = time.perf_counter(), _Sender(send, notes.request_id)
+        begun, sender = time.perf_counter(), _Sender(send, notes.request_id, _waits(scope))
         self._metrics.begin()
         try:
             await self._guarded(scope, receive, sender, notes)
@@ -87,14 +88,21 @@ class Observed:
 class _Sender:
     """Passes messages on, with the headers that every response has.
 
+    Args:
+        send: where to.
+        request_id: sent back.
+        waits: whether the client sends its body only when it is asked to (Expect: 100-continue). If it is
+            refused instead, its next bytes may be that body or another request (RFC 9110, 10.1.1).
+
     Attributes:
         started: whether the response has begun.
         status: of the response.
     """
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, waits: bool) -> None:
         self._send = send
         self._request_id = request_id
+        self._waits = waits
         self.started = False
         self.status = _GONE
 
@@ -105,7 +113,13 @@ class _Sender:
             headers[REQUEST_ID] = self._request_id
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
+            if self._waits and self.status >= _REFUSED:
+                headers["Connection"] = "close"
         await self._send(message)
+
+
+def _waits(scope: Scope) -> bool:
+    return Headers(scope=scope).get("expect", "").lower() == "100-continue"
 
 
 def _request_id(headers: Mapping[str, str]) -> str:

@@ -65,9 +65,10 @@ async def _answer(
     return _reply(model, order, results, notes)
 
 
-def _score_call(model: LoadedModel, item: Item, order: Order, _: Service) -> _Call:
+def _score_call(model: LoadedModel, item: Item, order: Order, service: Service) -> _Call:
     def call() -> dict[str, Any]:
-        prepared = model.assessor.prepare(item.data, name=item.source, prompt=item.prompt)
+        with service.decoders:
+            prepared = model.assessor.prepare(item.data, name=item.source, prompt=item.prompt)
         values = model.judge(prepared).to_dict()
         return values if order.map else values | {"quality_map": None}
 

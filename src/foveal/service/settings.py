@@ -138,8 +138,9 @@ class ShapeLimits(Limits):
 
         needed = math.prod(enlarged_size(height, width, SIDE))
         if needed > max(self.max_pixels, SIDE * SIDE):
-            reason = f"{width} x {height} is too narrow: enlarged to be judged it has {needed / 1e6:.4g} megapixels"
-            raise TooManyPixelsError(name, f"{reason}, the limit is {self.max_pixels / 1e6:.4g}")
+            size, limit = needed / 1e6, self.max_pixels / 1e6
+            reason = f"{width} x {height} is too narrow: enlarged to be judged it has {size:.4g} megapixels"
+            raise TooManyPixelsError(name, f"{reason}, the limit is {limit:.4g}")
 
 
 _MAY_BE_ZERO = frozenset({"port", "batch_wait", "explain_workers", "grace", "lame_duck"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import Semaphore
 from typing import Any
 
 from starlette.requests import Request
@@ -45,6 +46,7 @@ class Service:
         settings: how it behaves.
         models: who judges.
         scoring: decodes and judges, an image a job.
+        decoders: how many of its threads may decode at once; more of them only wait for batches.
         explaining: explains; None where nothing is explained.
         fetching: fetches images by URL; None where that is not allowed.
         fetcher: how.
@@ -60,6 +62,7 @@ class Service:
     explaining: Pool[Any] | None
     fetching: Pool[bytes] | None
     fetcher: Fetcher
+    decoders: Semaphore
     life: Life = field(default_factory=Life)
     budget: Budget = field(init=False)
 
