@@ -195,7 +195,7 @@ class Bench:
         self._runner.run(self._client.close())
         rows += [_one(name, value, "MB", 0) for name, value in memory.items()]
         growth = 100 * (memory[after] / memory[warm] - 1)
-        return [*rows, _one("... growth between these two", growth, "%", 1)]
+        return [*rows, _one("... growth from the warm-up to then", growth, "%", 1)]
 
     def _rate_rows(self, rates: Rates) -> list[Row]:
         served = (LARGE.format(self._plan.large), SINGLE)

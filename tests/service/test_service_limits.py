@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given
@@ -16,6 +18,8 @@ from hypothesis import strategies as st
 from service_helpers import MakePhoto, Start, encoded, error_of, parts, service_in
 from starlette.requests import Request
 
+from foveal.errors import TooManyPixelsError
+from foveal.imaging.views import SIDE, enlarge_to, enlarged_size
 from foveal.service.errors import ServiceError
 from foveal.service.limits import Budget, chunks, read_json
 from foveal.service.settings import MIB, Settings
@@ -305,6 +309,24 @@ class TestJson:
             read_json(body, depth=4, images=10**6, text=10**6)
         # Quadratic, these would take hours.
         assert time.process_time() - begun < 30
+
+
+@given(st.integers(1, 40_000), st.integers(1, 40_000), st.integers(1, 10**8))
+def test_narrow_images_count_as_they_are_judged(height: int, width: int, most: int) -> None:
+    limits = Settings(max_pixels=most).limits
+    own, enlarged = height * width, math.prod(enlarged_size(height, width, SIDE))
+    try:
+        limits.check_pixels("x", width, height)
+    except TooManyPixelsError:
+        assert own > most or enlarged > most
+    else:
+        assert own <= most
+        assert enlarged <= max(most, 2**22)
+
+
+@pytest.mark.parametrize("shape", [(1, 30), (3, 400), (150, 100), (224, 224), (500, 20), (300, 300)])
+def test_the_size_of_an_enlarged_image_is_foretold(shape: tuple[int, int]) -> None:
+    assert enlarge_to(np.zeros((*shape, 3), np.uint8), SIDE).shape[:2] == enlarged_size(*shape, SIDE)
 
 
 def test_limits_that_contradict_each_other_are_refused() -> None:

@@ -124,6 +124,10 @@ class Settings:
         return (*LOOPBACK_NAMES, f"[{self.host}]" if ":" in self.host else self.host.lower())
 
 
+_ALWAYS_ENLARGED = 2**22
+"""Pixels that an enlarged image may always have, however few are allowed to begin with."""
+
+
 class ShapeLimits(Limits):
     """Limits that count the pixels of an image as it is judged, too.
 
@@ -137,7 +141,7 @@ class ShapeLimits(Limits):
         from foveal.imaging.views import SIDE, enlarged_size
 
         needed = math.prod(enlarged_size(height, width, SIDE))
-        if needed > max(self.max_pixels, SIDE * SIDE):
+        if needed > max(self.max_pixels, _ALWAYS_ENLARGED):
             size, limit = needed / 1e6, self.max_pixels / 1e6
             reason = f"{width} x {height} is too narrow: enlarged to be judged it has {size:.4g} megapixels"
             raise TooManyPixelsError(name, f"{reason}, the limit is {limit:.4g}")
