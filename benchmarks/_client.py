@@ -63,7 +63,9 @@ class Client:
         try:
             async with asyncio.timeout(_TIMEOUT), self._connection() as (reader, writer):
                 writer.write(wire)
-                status = await _status(reader)
+                status, stays = await _status(reader)
+                if not stays:
+                    writer.close()
         except (OSError, EOFError, ValueError):
             status = NO_ANSWER
         return Answer(status, time.perf_counter() - begun)
@@ -85,7 +87,8 @@ class Client:
         except BaseException:
             pair[1].close()
             raise
-        self._idle.append(pair)
+        if not pair[1].is_closing():
+            self._idle.append(pair)
 
 
 async def closed_loop(client: Client, wires: Sequence[bytes], count: int, at_once: int) -> list[Answer]:
@@ -146,9 +149,9 @@ def percentile(answers: Sequence[Answer], share: float) -> float:
     return 1e3 * float(np.percentile(times, share)) if times else float("nan")
 
 
-async def _status(reader: asyncio.StreamReader) -> int:
-    """Read an answer to its end and give its status."""
+async def _status(reader: asyncio.StreamReader) -> tuple[int, bool]:
+    """Read an answer to its end; give its status, and whether the connection stays open."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = head.partition(b"content-length:")[2].split(b"\r\n", 1)[0]
     await reader.readexactly(int(length))
-    return int(head.split(b" ", 2)[1])
+    return int(head.split(b" ", 2)[1]), b"connection: close" not in head

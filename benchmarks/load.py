@@ -148,7 +148,7 @@ def serving(model: Path) -> Iterator[Service]:
         yield Service(_port(process), process.pid)
     finally:
         process.terminate()
-        process.communicate()
+        process.wait()
 
 
 class Bench:
@@ -179,8 +179,8 @@ class Bench:
         plan, memory = self._plan, {"memory at the start": self._service.megabytes()}
         progress("warming up")
         self._runner.run(self._warm_up())
-        memory[warm := "memory after the warm-up"] = self._service.megabytes()
         rates = race(self._contestants(), rounds=plan.rounds, seconds=plan.turn)
+        memory[warm := "memory after the warm-up and the closed loops"] = self._service.megabytes()
         rows = self._rate_rows(rates)
         capacity = figure(rates[SINGLE]).median
         progress(f"{plan.steady:g} s at {SHARE:.0%} of {capacity:.0f} images/s")
@@ -193,9 +193,10 @@ class Bench:
         rows += answered(f"at {OVERLOAD:g} x capacity", burst, ALLOWED)
         rows.append(_one("recovery after it", recovery, "s", 2))
         self._runner.run(self._client.close())
-        rows += [_one(name, value, "MB", 0) for name, value in memory.items()]
-        growth = 100 * (memory[after] / memory[warm] - 1)
-        return [*rows, _one("... growth from the warm-up to then", growth, "%", 1)]
+        growth = _one("... growth from the line above", 100 * (memory[after] / memory[warm] - 1), "%", 1)
+        for name, value in memory.items():
+            rows += [_one(name, value, "MB", 0), *([growth] if name == after else [])]
+        return rows
 
     def _rate_rows(self, rates: Rates) -> list[Row]:
         served = (LARGE.format(self._plan.large), SINGLE)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from foveal.cli.native_output import native_errors_held_back
+
 if TYPE_CHECKING:
     from foveal.cli.report import Report
     from foveal.pipeline.receipts import Receipt
@@ -19,6 +21,8 @@ ENGINE = "ray"
 """What ``--engine`` says for a cluster."""
 
 _FAILURES_SHOWN = 10
+# Ray Data starts workers in a way that Ray itself reports as an error, once a run.
+_MEANINGLESS = ("github.com/ray-project/ray/issues/53727",)
 _OPTIONS = ("ray_address", "workers", "partition_size")
 _LEFT_OUT = {
     "as_json": "--json",
@@ -97,6 +101,7 @@ def score_on_cluster(options: Mapping[str, Any]) -> int:
     _check(options)
     wanted = _Wanted(**{field.name: options[field.name] for field in fields(_Wanted)})
     with ExitStack() as stack:
+        stack.enter_context(native_errors_held_back(_MEANINGLESS))
         shown = _Shown(stack)
         try:
             _run(wanted, shown)
@@ -144,6 +149,22 @@ def _run(wanted: _Wanted, shown: _Shown) -> None:
     )
 
 
+class _Bar:
+    """Listing, then scoring, on standard error."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        from foveal.cli.progress import make_bar
+
+        self._bar = stack.enter_context(make_bar())
+        self._task = self._bar.add_task("listing", total=None)
+
+    def planned(self, images: int) -> None:
+        self._bar.reset(self._task, total=images, description="scoring")
+
+    def advance(self, images: int) -> None:
+        self._bar.advance(self._task, images)
+
+
 class _Shown:
     """A bar while it goes on; at the end what ``foveal score`` shows, from what the workers report.
 
@@ -156,20 +177,15 @@ class _Shown:
 
         self.summary = StepSummary()
         self.images = 0
-        self._stack = stack
-        self._advance: Callable[[int], None] = lambda count: None
+        self._bar = _Bar(stack) if sys.stderr.isatty() else None
         self._partitions = self._kept = 0
         self._report = self._terminal_report()
         self._failed: list[Row] = []
 
     def planned(self, partitions: int, images: int) -> None:
-        """Begin the bar."""
-        if sys.stderr.isatty():
-            from foveal.cli.progress import make_bar
-
-            bar = self._stack.enter_context(make_bar())
-            task = bar.add_task("scoring", total=images)
-            self._advance = lambda count: bar.advance(task, count)
+        """All is listed."""
+        if self._bar is not None:
+            self._bar.planned(images)
 
     def received(self, receipt: Receipt) -> None:
         """Take a partition into account."""
@@ -182,7 +198,8 @@ class _Shown:
         self.summary.add(receipt.steps, entry.failures)
         for row in receipt.notable:
             self._take(row)
-        self._advance(entry.rows)
+        if self._bar is not None:
+            self._bar.advance(entry.rows)
 
     def close(self, out: str) -> None:
         """Show what there is to say at the end."""

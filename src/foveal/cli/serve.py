@@ -91,7 +91,7 @@ _OPTIONS = (
     _Option("request_seconds", "Time to answer it; longer gets 504.", _SECONDS, "SECONDS"),
     _Option("write_seconds", "Time for a client that takes nothing of what it is sent.", _SECONDS, "SECONDS"),
     _Option("idle_seconds", "Time that a connection stays open between requests.", _SECONDS, "SECONDS"),
-    _Option("max_connections", "Connections at once; more get 503."),
+    _Option("max_connections", "Connections at once; more get 429."),
     _Option("grace", "After SIGTERM, time for what is in flight.", _SECONDS, "SECONDS"),
     _Option(
         "lame_duck", "After SIGTERM, time to refuse work by 503 before the port closes.", _SECONDS, "SECONDS"

@@ -106,8 +106,8 @@ def enlarge_to(pixels: Pixels, least: int) -> Pixels:
 
     Of a mere line of pixels the longer side is limited: a few thousand of them would fill gigabytes.
     """
-    height, width = enlarged_size(*pixels.shape[:2], least)
-    return _resize(pixels, height, width)
+    height, width = pixels.shape[:2]
+    return _resize(pixels, *enlarged_size(height, width, least))
 
 
 def enlarged_size(height: int, width: int, least: int) -> tuple[int, int]:

@@ -211,6 +211,7 @@ class _RayExecutor:
         self._task = task
         self._shards = shards
         self._blocks: Any = None
+        self._count = 0
 
     def plan(self) -> Iterator[Planned]:
         """List all partitions; each is a block of the cluster's object store then."""
@@ -232,6 +233,7 @@ class _RayExecutor:
                 for fact in batch.to_pylist():
                     if fault := fact.pop("fault"):
                         raise SourceError(fault)
+                    self._count += 1
                     yield Planned(**fact)
 
     def score(self) -> Iterator[Receipt]:
@@ -262,7 +264,7 @@ class _RayExecutor:
                 f"no machine of the cluster has {threads} CPUs for a worker, the largest {largest:g}"
             )
         there = int(self._ray.cluster_resources().get("CPU", 0)) // threads
-        return self._task.fleet.workers or max(1, there)
+        return min(self._task.fleet.workers or max(1, there), self._count)
 
 
 class _Attempts:

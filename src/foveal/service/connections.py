@@ -22,7 +22,7 @@ from foveal.service.settings import Settings
 _LINGER = 1.0
 """Seconds between a refusal and the end of the connection, so that the client can read it."""
 _RETRY = 1.0
-_HARD = 2
+_HARD = 1.5
 """Connections over the limit are told so; those over this many times the limit are not."""
 
 
@@ -111,6 +111,7 @@ class _GuardedProtocol(H11Protocol):
         would never read why.
         """
         self._refused = True
+        self.connections.discard(self)  # while it lingers it keeps nobody else out
         self._head.stop()
         if self._is_answering:
             if self.cycle.response_started:

@@ -62,10 +62,10 @@ PROBLEMS: Mapping[str, Problem] = MappingProxyType(
         "not_explained": Problem(422, "Images cannot be explained here with this model."),
         "no_image_judged": Problem(422, "Each image has an error of its own; see `results`."),
         "too_busy": Problem(429, "The queue is full; try again after `Retry-After` seconds."),
+        "too_many_connections": Problem(429, "Too many connections are open; see `Retry-After`."),
         "internal": Problem(500, "The service is at fault; its log tells more under the request's id."),
         "starting": Problem(503, "The models are not warm yet; try again after `Retry-After` seconds."),
         "draining": Problem(503, "The service is about to end; ask another one."),
-        "too_many_connections": Problem(503, "Too many connections are open."),
         "timed_out": Problem(504, "The images could not be judged in time."),
         # Errors of single images.
         "image_empty": Problem(422, "The image has no bytes."),

@@ -23,6 +23,7 @@ from foveal.service.state import Service
 _BACKLOG = 512
 _HEAD = 16_384
 """Bytes of a request's head, at most."""
+_OTHER_FILES = 256
 _LAST_WORDS = 1
 """Seconds in which answers must leave once all work is done."""
 
@@ -73,11 +74,24 @@ def run(app: FastAPI, settings: Settings, listener: socket.socket) -> None:
         KeyboardInterrupt: SIGINT ended it, and all work was done.
     """
     server = _Server(app, settings)
+    _allow_files(2 * settings.max_connections + _OTHER_FILES)
     server.run([listener])
     if not server.finished:
         raise UnfinishedError(f"not all requests were answered within {settings.grace:g} s (--grace)")
     if server.signal == signal.SIGINT:
         raise KeyboardInterrupt
+
+
+def _allow_files(count: int) -> None:
+    """Raise this process's own limit on open files, which is 1,024 in many places, as far as it may."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class _Server(uvicorn.Server):

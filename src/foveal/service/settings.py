@@ -38,7 +38,7 @@ class Settings:
         request_seconds: from the end of the body to the answer; longer gets 504.
         write_seconds: for a client to take what it is sent.
         idle_seconds: how long a connection stays open between requests.
-        max_connections: at once; more get 503.
+        max_connections: at once; more get 429.
         grace: after SIGTERM, for what is in flight.
         lame_duck: after SIGTERM, for which new work is refused by 503 before the port is closed, though
             nothing is in flight: load balancers take a while to notice.
@@ -74,7 +74,7 @@ class Settings:
     request_seconds: float = 30.0
     write_seconds: float = 30.0
     idle_seconds: float = 15.0
-    max_connections: int = 256
+    max_connections: int = 512
     grace: float = 30.0
     lame_duck: float = 0.0
     allow_fetch: bool = False
