@@ -170,6 +170,7 @@ class _Impressing:
         made_of = (tower_digest(tower), target, *images, told.folds, told.seed)
 
         def fit() -> Impressions:
+            self.look.tell("impressions", 0, 1, tower.config.trunk)
             pooled = {name: _pooled(stored) for name, stored in tokens.items()}
             return fit_impressions(
                 pooled[_TRAIN],
@@ -182,7 +183,6 @@ class _Impressing:
                 seed=told.seed,
             )
 
-        self.look.tell("impressions", 0, 1, tower.config.trunk)
         return kept_impressions(self.look.cache / "impressions", made_of, fit)
 
 
