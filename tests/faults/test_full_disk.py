@@ -30,6 +30,7 @@ def failed_cleanly(process: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_rows_are_whole_and_the_run_can_go_on(
     foveal_score: Foveal, many: Path, disk: Any, tmp_path: Path, kind: str

@@ -41,6 +41,7 @@ sys.exit(run(command))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_the_next_run_finds_all_rows(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from foveal.cli.run import run
 from foveal.errors import OutputError
 from foveal.pipeline.storage import LocalStore
 
@@ -19,17 +20,22 @@ Foveal = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("options", [[], ["--resume"], ["--overwrite"]])
 def test_output_is_refused_before_anything_is_scored(
-    foveal_score: Foveal, many: Path, disk: Any, kind: str, options: list[str]
+    tiny_model_path: Path,
+    many: Path,
+    disk: Any,
+    kind: str,
+    options: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = disk.folder / f"x.{kind}"
     out.write_bytes(b"mine")
     disk.remount("ro")
-    finished = foveal_score(many, "--out", out, *options)
-    assert finished.returncode == 2
-    (line,) = finished.stderr.splitlines()
+    assert run(["score", str(many), "--model", str(tiny_model_path), "--out", str(out), *options]) == 2
+    shown = capsys.readouterr()
+    (line,) = shown.err.splitlines()
     assert f"x.{kind}" in line
     assert "Read-only file system" in line
-    assert finished.stdout == ""
+    assert shown.out == ""
     assert out.read_bytes() == b"mine"
     assert [path.name for path in disk.folder.iterdir()] == [out.name]
 

@@ -36,7 +36,7 @@ def assessed(source: str) -> Assessment:
     return Assessment(3.0, Interval(2.0, 4.0, 0.9), "m@1", source)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="pipes cannot be named there")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_command_is_refused_and_the_first_one_ends_well(
     foveal_score: Foveal, many: Path, tmp_path: Path, tiny_model_path: Path, kind: str

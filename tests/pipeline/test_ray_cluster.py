@@ -33,6 +33,7 @@ from foveal.errors import ClusterError, ImageNotFoundError, OutputError, PromptE
 from foveal.imaging.limits import Limits
 from foveal.pipeline.cluster import Beginning, Outcome, run_partitions
 from foveal.pipeline.inputs import find_shards
+from foveal.pipeline.lock import RunLock
 from foveal.pipeline.manifest import MANIFEST, Run
 from foveal.pipeline.ray import Fleet, _RayExecutor, _Task, score_dataset
 from foveal.pipeline.receipts import Receipt
@@ -370,6 +371,11 @@ def test_from_s3_to_s3_with_a_worker_killed_and_a_partition_damaged(
     assert {name: bucket.cat_file(f"bucket/out/{name}") for name in names} == before
     with pytest.raises(OutputError, match="results are there already"):
         score_dataset("s3://bucket/photos/", "s3://bucket/out", **arguments)
+    with (
+        RunLock(open_store("s3://bucket/out", options)),
+        pytest.raises(OutputError, match="another run is writing it"),
+    ):
+        score_dataset("s3://bucket/photos/", "s3://bucket/out", resume=True, **arguments)
     bucket.pipe_file("bucket/photos/0new.png", (photo_folder / "b.png").read_bytes())
     with pytest.raises(OutputError, match="the input is another or has changed"):
         score_dataset("s3://bucket/photos/", "s3://bucket/out", resume=True, **arguments)

@@ -15,8 +15,9 @@ from foveal.artifact.file import Artifact
 from foveal.assessor import Assessor
 from foveal.explanation.explainer import Explainer
 from foveal.runtime import Engine, make_engine
-from foveal.service.app import Parts, create_app
+from foveal.service.app import create_app
 from foveal.service.batcher import Combiner
+from foveal.service.fetch import Fetcher
 from foveal.service.metrics import Metrics
 from foveal.service.models import LoadedModel, Models
 from foveal.service.settings import Settings
@@ -54,8 +55,10 @@ def start(load_tiny: Load) -> Start:
     """``with start(max_images=2) as client``: a warm service; keywords are settings."""
 
     @contextmanager
-    def begin(load: Load | None = None, parts: Parts | None = None, **settings: Any) -> Iterator[TestClient]:
-        app = create_app(Settings(**settings), load or load_tiny, parts=parts)
+    def begin(
+        load: Load | None = None, fetcher: Fetcher | None = None, **settings: Any
+    ) -> Iterator[TestClient]:
+        app = create_app(Settings(**settings), load or load_tiny, fetcher=fetcher)
         with TestClient(app, base_url=LOCAL, raise_server_exceptions=False) as client:
             wait_until(lambda: app.state.service.life.warm)
             yield client

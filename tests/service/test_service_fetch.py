@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from service_helpers import Start, error_of, service_in
 
 from foveal.service import fetch
-from foveal.service.app import Parts
 from foveal.service.errors import ServiceError
 from foveal.service.fetch import Fetcher, is_public
 
@@ -442,7 +441,7 @@ class TestRequests:
     @pytest.fixture
     def client(self, start: Start, fetching: Fetching) -> Iterator[TestClient]:
         fetcher, _, _ = fetching()
-        with start(parts=Parts(fetcher), allow_fetch=True, max_body=10**6) as client:
+        with start(fetcher=fetcher, allow_fetch=True, max_body=10**6) as client:
             yield client
 
     def test_urls_are_refused_unless_allowed(self, start: Start) -> None:

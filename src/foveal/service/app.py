@@ -7,9 +7,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from threading import Semaphore
-from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.exceptions import HTTPException
@@ -101,32 +99,21 @@ for _path, _answer in (("/", page), ("/healthz", healthz), ("/readyz", readyz)):
     router.head(_path, include_in_schema=False)(_answer)
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What tests exchange.
-
-    Attributes:
-        fetcher: fetches images by URL; None for one with the settings' limits.
-    """
-
-    fetcher: Fetcher | None = None
-
-
 def create_app(
-    settings: Settings, load: Callable[[Settings, Metrics], Models], *, parts: Parts | None = None
+    settings: Settings, load: Callable[[Settings, Metrics], Models], *, fetcher: Fetcher | None = None
 ) -> FastAPI:
     """Make the application.
 
     Args:
         settings: how it behaves.
         load: loads the models with the limits that are set, given what counts their batches; called at once.
-        parts: what tests exchange.
+        fetcher: fetches images by URL; by default one with the limits that are set.
 
     Raises:
         FovealError: a model cannot be used.
     """
     metrics = Metrics()
-    service = _make_service(settings, load(settings, metrics), metrics, (parts or Parts()).fetcher)
+    service = _make_service(settings, load(settings, metrics), metrics, fetcher)
     app = FastAPI(
         title="Foveal",
         docs_url=None,  # they would load scripts from elsewhere
@@ -144,7 +131,6 @@ def create_app(
         return json_reply(description)
 
     app.add_route(_OPENAPI, openapi, include_in_schema=False)
-    app.state.openapi = description
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(Gate, settings=settings)
@@ -216,9 +202,3 @@ async def _http_error(request: Request, error: Exception) -> Response:
     messages = {"not_found": "there is no such path", "method_not_allowed": "this path has other methods"}
     known = ServiceError(code, messages.get(code, "the request cannot be answered"), headers=allowed)
     return await _service_error(request, known)
-
-
-def openapi_of(app: FastAPI) -> dict[str, Any]:
-    """The description of an application, as ``/openapi.json`` gives it."""
-    found: dict[str, Any] = app.state.openapi
-    return found
