@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 from collections.abc import Callable
@@ -17,20 +18,17 @@ from foveal.pipeline.storage import LocalStore
 Foveal = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-@pytest.mark.parametrize("options", [[], ["--resume"], ["--overwrite"]])
+KINDS, OPTIONS = ["csv", "jsonl", "parquet"], [[], ["--resume"], ["--overwrite"]]
+
+
+@pytest.mark.parametrize(("kind", "options"), list(itertools.product(KINDS, OPTIONS)))
 def test_output_is_refused_before_anything_is_scored(
-    tiny_model_path: Path,
-    many: Path,
-    disk: Any,
-    kind: str,
-    options: list[str],
-    capsys: pytest.CaptureFixture[str],
+    tiny_model_path: Path, disk: Any, kind: str, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = disk.folder / f"x.{kind}"
     out.write_bytes(b"mine")
     disk.remount("ro")
-    assert run(["score", str(many), "--model", str(tiny_model_path), "--out", str(out), *options]) == 2
+    assert run(["score", "x.jpg", "--model", str(tiny_model_path), "--out", str(out), *options]) == 2
     shown = capsys.readouterr()
     (line,) = shown.err.splitlines()
     assert f"x.{kind}" in line

@@ -18,7 +18,7 @@ import foveal
 from foveal.assessor import Assessor
 from foveal.errors import ClusterError, OutputError, SourceError
 from foveal.imaging.limits import Limits
-from foveal.pipeline.cluster import Beginning, Outcome, Planned, run_partitions
+from foveal.pipeline.cluster import Beginning, Executor, Outcome, Planned, run_partitions
 from foveal.pipeline.lock import LOCK, Pace, RunLock
 from foveal.pipeline.manifest import MANIFEST, Run
 from foveal.pipeline.part_files import Part, decode_part, encode_part, part_name
@@ -38,7 +38,7 @@ class Killed(BaseException):
     """The end of a driver, which no handler of exceptions delays."""
 
 
-class HereExecutor:
+class HereExecutor(Executor):
     """Works in this process; rows are made up from the names.
 
     Args:
@@ -54,6 +54,11 @@ class HereExecutor:
         self.store, self.run, self.dies_after = store, run, dies_after
         self.found = list(partitions(((name, None) for name in names), "", run.partition_size))
         self.written: list[str] = []
+        self.locked, self.ended = store, False
+
+    def __exit__(self, *error: object) -> None:
+        assert self.locked.read(LOCK) is not None, "others may begin while somebody still works"
+        self.ended = True
 
     def plan(self) -> Iterator[Planned]:
         planned = [Planned(0, place, one.id, len(one.items)) for place, one in enumerate(self.found)]
@@ -313,6 +318,29 @@ def test_workers_that_end_early_or_judge_other_images(store: LocalStore) -> None
     with pytest.raises(SourceError, match="the images changed while they were judged"):
         run_partitions(executor, store, RUN, FRESH, pace=FAST)
     assert store.read(MANIFEST) is None
+
+
+def test_what_workers_write_elsewhere_is_missed(store: LocalStore, tmp_path: Path) -> None:
+    executor = HereExecutor(LocalStore(str(tmp_path / "elsewhere")))
+    executor.locked = store
+    with pytest.raises(OutputError, match="4 partitions that were written are not there"):
+        run_partitions(executor, store, RUN, FRESH, pace=FAST)
+    assert store.read(MANIFEST) is None
+
+
+def test_partitions_that_appear_meanwhile_are_noticed(store: LocalStore) -> None:
+    executor = HereExecutor(store)
+    judge = executor.judge
+
+    def crowded(partition: Partition) -> Receipt:
+        store.write(part_name("0" * 32), b"theirs")
+        return judge(partition)
+
+    executor.judge = crowded  # type: ignore[method-assign]
+    with pytest.raises(OutputError, match="1 partitions of another run have appeared"):
+        run_partitions(executor, store, RUN, FRESH, pace=FAST)
+    assert store.read(MANIFEST) is None
+    assert executor.ended
 
 
 def test_a_partition_that_is_judged_twice_counts_once(store: LocalStore) -> None:

@@ -259,7 +259,7 @@ def test_an_image_that_kills_its_workers_becomes_a_row(
     store = open_store(str(tmp_path / "out"))
     task = DeadlyTask(artifact, run_, store.address, TWO, Limits(), {})
     outcome = run_partitions(
-        _RayExecutor(cluster, task, find_shards([str(many)], SIZE)), store, run_, Beginning.FRESH
+        _RayExecutor(cluster, None, task, find_shards([str(many)], SIZE)), store, run_, Beginning.FRESH
     )
     assert (outcome.rows, outcome.failures) == (IMAGES, 2)
     errors = {Path(row["source"]).name: row["error"] for row in rows_of(tmp_path / "out") if row["error"]}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -32,9 +34,10 @@ class Planned:
     images: int
 
 
-class Executor(Protocol):
-    """Lists partitions and has them judged, wherever."""
+class Executor(AbstractContextManager["Executor"], ABC):
+    """Lists partitions and has them judged, wherever; when its context ends, nobody works any more."""
 
+    @abstractmethod
     def plan(self) -> Iterable[Planned]:
         """List all partitions, in any order.
 
@@ -42,6 +45,7 @@ class Executor(Protocol):
             FovealError: the images cannot be listed.
         """
 
+    @abstractmethod
     def score(self) -> Iterator[Receipt]:
         """Work through all that was planned; each partition at least once, in any order.
 
@@ -128,23 +132,18 @@ def run_partitions(
     with RunLock(store, pace) as lock:
         found = listed(store)
         _check_beginning(store, run, beginning, found)
-        planned = sorted(executor.plan())
-        if not planned:
-            raise SourceError("there are no images; check the input")
-        strangers = found - {one.partition for one in planned}
-        _clear_or_refuse(store, beginning, found, strangers)
-        store.sweep()
-        # Partitions of the same images are one partition.
-        sizes = {one.partition: one.images for one in planned}
-        watcher.planned(len(sizes), sum(sizes.values()))
-        done, kept = _work(executor, lock, sizes, watcher)
+        with executor:
+            planned = sorted(executor.plan())
+            if not planned:
+                raise SourceError("there are no images; check the input")
+            # Partitions of the same images are one partition.
+            sizes = {one.partition: one.images for one in planned}
+            _clear_or_refuse(store, beginning, found, found - sizes.keys())
+            store.sweep()
+            watcher.planned(len(sizes), sum(sizes.values()))
+            done, kept = _work(executor, lock, sizes, watcher)
         lock.check()
-        lost = sizes.keys() - listed(store)
-        if lost:
-            raise OutputError(
-                f"{store.address}: {len(lost):,} partitions that were written are not there; do all workers "
-                "write to the same folder?"
-            )
+        _check_end(store, set(sizes))
         entries = [done[partition] for partition in sizes]
         store.write(MANIFEST, manifest(run, entries))
     rows, failures = sum(entry.rows for entry in entries), sum(entry.failures for entry in entries)
@@ -169,6 +168,21 @@ def _clear_or_refuse(store: Store, beginning: Beginning, found: set[str], strang
         raise OutputError(
             f"{store.address}: {len(strangers):,} of its {len(found):,} partitions hold other images than "
             "are listed now: the input is another or has changed; choose another folder or --overwrite"
+        )
+
+
+def _check_end(store: Store, expected: set[str]) -> None:
+    """Make sure that the folder holds what the manifest is going to say, and nothing else."""
+    found = listed(store)
+    if lost := expected - found:
+        raise OutputError(
+            f"{store.address}: {len(lost):,} partitions that were written are not there; do all workers "
+            "write to the same folder?"
+        )
+    if strangers := found - expected:
+        raise OutputError(
+            f"{store.address}: {len(strangers):,} partitions of another run have appeared meanwhile; choose "
+            "another folder or --overwrite"
         )
 
 

@@ -13,7 +13,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +23,7 @@ import foveal
 from foveal.errors import ClusterError, FovealError, MissingExtraError, OutputError, SourceError
 from foveal.imaging.limits import Limits
 from foveal.pipeline.addresses import Options, absolute
-from foveal.pipeline.cluster import Beginning, Outcome, Planned, Watcher, run_partitions
+from foveal.pipeline.cluster import Beginning, Executor, Outcome, Planned, Watcher, run_partitions
 from foveal.pipeline.inputs import Shard, find_shards
 from foveal.pipeline.lock import LOCK
 from foveal.pipeline.manifest import Run
@@ -133,10 +133,8 @@ def score_dataset(
     shards = find_shards(named, partition_size, options)
     task.check_prompts(shards)
     beginning = Beginning.RESUME if resume else Beginning.OVERWRITE if overwrite else Beginning.FRESH
-    store = open_store(out, options)
-    with _connected(ray, address), _quiet():
-        executor = _RayExecutor(ray, task, shards)
-        return run_partitions(executor, store, run, beginning, watcher=watcher)
+    executor = _RayExecutor(ray, address, task, shards)
+    return run_partitions(executor, open_store(out, options), run, beginning, watcher=watcher)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,24 +195,40 @@ def _model(name_or_path: str | os.PathLike[str] | None) -> tuple[Artifact, str]:
     return read_artifact(path), hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-class _RayExecutor:
+class _RayExecutor(Executor):
     """Lists and judges partitions with Ray Data.
 
     Args:
-        ray: the package; a cluster is connected.
+        ray: the package.
+        address: of the cluster; see :func:`score_dataset`.
         task: what the workers need to know.
         shards: what is to be listed.
     """
 
-    def __init__(self, ray: ModuleType, task: _Task, shards: Sequence[Shard]) -> None:
+    def __init__(self, ray: ModuleType, address: str | None, task: _Task, shards: Sequence[Shard]) -> None:
         self._ray = ray
+        self._address = address
+        self._open = ExitStack()
         self._task = task
         self._shards = shards
         self._blocks: Any = None
         self._count = 0
 
+    def __enter__(self) -> _RayExecutor:
+        with ExitStack() as stack:
+            stack.enter_context(_connected(self._ray, self._address))
+            stack.enter_context(_quiet())
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._blocks = None
+        self._open.close()
+
     def plan(self) -> Iterator[Planned]:
         """List all partitions; each is a block of the cluster's object store then."""
+        if not self._shards:
+            return
         data = self._ray.data
         shards = data.from_items(
             [{"shard": number} for number in range(len(self._shards))], override_num_blocks=len(self._shards)
@@ -359,7 +373,7 @@ def _connected(ray: ModuleType, address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     try:
         ray.init(address=address, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+    except Exception as error:  # plain ones among them
         where = f"the cluster at {address}" if address else "Ray"
         raise ClusterError(f"{where} cannot be reached or started ({error})") from error
     try:
