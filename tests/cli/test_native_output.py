@@ -1,4 +1,4 @@
-"""What compiled code writes past Python is held back, sifted and passed on; messages of Python come at once."""
+"""Lines that compiled libraries write are held back; messages of the command are not."""
 
 from __future__ import annotations
 

@@ -416,6 +416,18 @@ def test_a_worker_gives_the_rows_of_the_local_engine(
     assert worker(partition) == replace(receipt, kept=True)
 
 
+def test_prompts_are_passed_over_by_a_model_that_reads_none(
+    worker: PartitionWorker, store: LocalStore, photo_folder: Path
+) -> None:
+    rows = []
+    for prompt in (None, "a fox", ""):
+        receipt = worker(Partition(str(photo_folder), (("a.jpg", prompt),)))
+        assert receipt.entry is not None
+        rows.append(decode_part(store.read(receipt.entry.file) or b"").rows)
+    assert rows[0] == rows[1] == rows[2]
+    assert rows[0][0].error is None
+
+
 def test_a_worker_refuses_to_replace_the_partition_of_another_run(
     worker: PartitionWorker, store: LocalStore
 ) -> None:

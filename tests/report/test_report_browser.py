@@ -321,7 +321,7 @@ def test_pages_fit_any_width(page: Any, width: int) -> None:
         assert page.execute_script("return document.documentElement.scrollWidth") <= width
         inner = "const s = document.getElementById('scroll'); return s.scrollWidth - s.clientWidth"
         # The page is laid out anew for the width, which takes a busy machine a moment.
-        WebDriverWait(page, 10).until(lambda _: page.execute_script(inner) == 0)
+        Wait(page, 10).until(lambda _: page.execute_script(inner) == 0)
         # Columns give way, the least important first, so that names can be read.
         heads = page.execute_script(
             "return [...document.querySelectorAll('#table th')]"

@@ -14,7 +14,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -156,7 +156,8 @@ class _Task:
         """Raise now what would fail for every image: prompts are missing, or cannot be read."""
         come_along = self.artifact.card.prompt is not None and any(shard.has_prompts for shard in shards)
         one_for_all = self.run.prompt
-        self.assessor().check_prompts(() if come_along and one_for_all is None else one_for_all)
+        here = replace(self, fleet=Fleet())  # the driver may have no GPU
+        here.assessor().check_prompts(() if come_along and one_for_all is None else one_for_all)
 
     def worker(self) -> PartitionWorker:
         """Make ready to judge; in the worker's process."""
