@@ -46,9 +46,9 @@ def foveal_contestants(model: Path, files: Sequence[str]) -> list[Contestant]:
         for threads in sorted({1, cpus}, reverse=True):
             assessor = load(str(model), engine=engine, threads=threads)
             if len(racers) == 1:
-                racers.append(_views_only(assessor, pixels, cpus))
+                racers.append(views_only(assessor, pixels, cpus))
             racers.append(end_to_end(end_to_end_name(engine, threads), assessor, files))
-            racers.append(_engine_only(engine_name(engine, threads), assessor, pixels))
+            racers.append(engine_only(engine_name(engine, threads), assessor, pixels))
     return racers
 
 
@@ -97,14 +97,17 @@ def end_to_end(name: str, assessor: Assessor, files: Sequence[str]) -> Contestan
     return Contestant(name, assessor.engine.threads, judge_all)
 
 
-def _views_only(assessor: Assessor, pixels: Sequence[Pixels], threads: int) -> Contestant:
+def views_only(assessor: Assessor, pixels: Sequence[Pixels], threads: int) -> Contestant:
+    """Cutting views from given pixels."""
+
     def cut_all(count: int) -> None:
         on_threads(lambda image: cut_views(image, assessor.card.views), taken(pixels, count), threads)
 
     return Contestant(VIEWS, threads, cut_all)
 
 
-def _engine_only(name: str, assessor: Assessor, pixels: Sequence[Pixels]) -> Contestant:
+def engine_only(name: str, assessor: Assessor, pixels: Sequence[Pixels]) -> Contestant:
+    """The network on given views."""
     engine = assessor.engine
     batches = [
         {key: view[np.newaxis] for key, view in cut_views(image, assessor.card.views).items()}

@@ -5,11 +5,9 @@ Everything heavier than this file is imported on first use.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -70,8 +68,9 @@ def load(
     from foveal.artifact.file import read_artifact
     from foveal.assessor import Assessor
     from foveal.runtime import make_engine
+    from foveal.weights import find_model
 
-    artifact = read_artifact(_find(name_or_path))
+    artifact = read_artifact(find_model(name_or_path))
     runner = make_engine(artifact, engine=engine, device=device, threads=threads)
     return Assessor(artifact, runner, limits=limits)
 
@@ -84,20 +83,6 @@ def score(image: Any) -> Assessment:
 @cache
 def _default() -> Assessor:
     return load()
-
-
-def _find(name_or_path: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    from foveal.errors import UnknownModelError
-    from foveal.weights import available
-
-    shipped = available()
-    if isinstance(name_or_path, str) and name_or_path in shipped:
-        return shipped[name_or_path]
-    with contextlib.suppress(OSError, ValueError):  # names that no file can have
-        if Path(name_or_path).exists():
-            return name_or_path
-    names = ", ".join(shipped) or "none"
-    raise UnknownModelError(f"{name_or_path}: neither a shipped assessor ({names}) nor a model file")
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sized
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -36,8 +36,15 @@ _END = object()
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
-    """An image that is ready for the engine: its views, uint8 (side, side, 3) each, and its prompt."""
+class Prepared:
+    """An image that is ready to be judged; :meth:`Assessor.prepare` makes one.
+
+    Attributes:
+        source: name of the image, where it has one.
+        views: uint8 (side, side, 3) by input name.
+        warnings: what was found on the way.
+        prompt: as the graph takes it, where the assessor reads prompts.
+    """
 
     source: str | None
     views: dict[str, Pixels]
@@ -100,8 +107,40 @@ class Assessor:
             MissingExtraError: ``tokenizers``, which reads prompts, is not installed.
             FovealError: the model gives no finite number.
         """
+        return self.judge([self.prepare(image, name=name, prompt=prompt)])[0]
+
+    def prepare(self, image: Any, *, name: str | None = None, prompt: str | None = None) -> Prepared:
+        """Do all but judge: read the prompt, decode the image, cut its views.
+
+        With :meth:`judge`, for callers that arrange the work themselves, such as a service that joins the
+        images of several requests in one batch. Takes and raises what calling the assessor does.
+        """
         read = self._read(prompt, name or name_of(image))
-        return self._judge([_with_prompt(self._prepare(image, name), read)])[0]
+        return _with_prompt(self._prepare(image, name), read)
+
+    def judge(self, images: Sequence[Prepared]) -> list[Assessment]:
+        """Judge images that this assessor has prepared, in one call of its engine.
+
+        Args:
+            images: any number; ``engine.best_batch`` of them are quickest. Their number changes no score.
+
+        Raises:
+            FovealError: the model gives no finite number for one of them.
+        """
+        if not images:
+            return []
+        batch: dict[str, Batch] = {
+            key: np.stack([image.views[key] for image in images]) for key in self._card.views
+        }
+        prompts = [image.prompt.inputs for image in images if image.prompt is not None]
+        for key in prompts[0] if prompts else ():
+            batch[key] = np.stack([inputs[key] for inputs in prompts])
+        outputs = self._engine.run(batch)
+        wanted = [name for name in (*OUTPUTS, "quality_map", *self._aspects) if name in outputs]
+        return [
+            self._assessment(image, {name: outputs[name][i] for name in wanted})
+            for i, image in enumerate(images)
+        ]
 
     def stream(
         self,
@@ -190,16 +229,16 @@ class Assessor:
     def _row(self, item: _Item) -> Assessment | Failure:
         """Decode and judge one image of a stream."""
         prepared = self._prepare_row(item)
-        return prepared if isinstance(prepared, Failure) else self._judge([prepared])[0]
+        return prepared if isinstance(prepared, Failure) else self.judge([prepared])[0]
 
-    def _judge_in_batches(self, rows: Generator[_Prepared | Failure, None, None], size: int) -> _Rows:
+    def _judge_in_batches(self, rows: Generator[Prepared | Failure, None, None], size: int) -> _Rows:
         with closing(rows):
             while batch := list(islice(rows, size)):
-                assessments = iter(self._judge([row for row in batch if isinstance(row, _Prepared)]))
+                assessments = iter(self.judge([row for row in batch if isinstance(row, Prepared)]))
                 for row in batch:
                     yield row if isinstance(row, Failure) else next(assessments)
 
-    def _prepare_row(self, item: _Item) -> _Prepared | Failure:
+    def _prepare_row(self, item: _Item) -> Prepared | Failure:
         index, image, prompt = item
         name = _own_name(image) or f"image {index}"
         try:
@@ -212,7 +251,7 @@ class Assessor:
             wrapped.__cause__ = error
             return Failure(name, wrapped)
 
-    def _prepare(self, image: Any, name: str | None) -> _Prepared:
+    def _prepare(self, image: Any, name: str | None) -> Prepared:
         try:
             decoded = decode(image, limits=self._limits)
         except ImageError as error:
@@ -222,25 +261,9 @@ class Assessor:
         views = cut_views(decoded.pixels, self._card.views)
         height, width = decoded.pixels.shape[:2]
         warnings = (*decoded.warnings, *_size_warnings(height, width, self._card.trained_on))
-        return _Prepared(name or _own_name(image), views, warnings)
+        return Prepared(name or _own_name(image), views, warnings)
 
-    def _judge(self, images: list[_Prepared]) -> list[Assessment]:
-        if not images:
-            return []
-        batch: dict[str, Batch] = {
-            key: np.stack([image.views[key] for image in images]) for key in self._card.views
-        }
-        prompts = [image.prompt.inputs for image in images if image.prompt is not None]
-        for key in prompts[0] if prompts else ():
-            batch[key] = np.stack([inputs[key] for inputs in prompts])
-        outputs = self._engine.run(batch)
-        wanted = [name for name in (*OUTPUTS, "quality_map", *self._aspects) if name in outputs]
-        return [
-            self._assessment(image, {name: outputs[name][i] for name in wanted})
-            for i, image in enumerate(images)
-        ]
-
-    def _assessment(self, image: _Prepared, outputs: Mapping[str, Any]) -> Assessment:
+    def _assessment(self, image: Prepared, outputs: Mapping[str, Any]) -> Assessment:
         """Make an assessment of one image's row of each output."""
         quality, spread, quality_map = outputs["quality"], outputs["spread"], outputs.get("quality_map")
         if not (np.isfinite(quality) and np.isfinite(spread) and spread > 0):
@@ -264,7 +287,7 @@ class Assessor:
             warnings=image.warnings,
         )
 
-    def _judged_aspects(self, image: _Prepared, outputs: Mapping[str, Any]) -> dict[str, float]:
+    def _judged_aspects(self, image: Prepared, outputs: Mapping[str, Any]) -> dict[str, float]:
         names = self._aspects if image.prompt is None else image.prompt.aspects
         for name in names:
             if np.ndim(outputs[name]) or not np.isfinite(outputs[name]):
@@ -274,7 +297,7 @@ class Assessor:
                 )
         return {name: _clip(float(outputs[name])) for name in names}
 
-    def _checked_map(self, image: _Prepared, quality_map: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _checked_map(self, image: Prepared, quality_map: NDArray[np.float32]) -> NDArray[np.float32]:
         if quality_map.ndim != len(("rows", "columns")) or not np.isfinite(quality_map).all():
             raise FovealError(
                 f"{image.source or 'image'}: {self._card.model} gives a map of local quality that is none; "
@@ -304,7 +327,7 @@ def _pairs(images: Iterable[Any], prompts: Iterable[str | None]) -> Iterator[_It
         raise PromptError(f"there are only {count} images for more prompts; give one for each")
 
 
-def _with_prompt(image: _Prepared, prompt: ReadPrompt | None) -> _Prepared:
+def _with_prompt(image: Prepared, prompt: ReadPrompt | None) -> Prepared:
     if prompt is None:
         return image
     return replace(image, prompt=prompt, warnings=(*image.warnings, *prompt.warnings))

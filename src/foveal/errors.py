@@ -12,7 +12,12 @@ class MissingExtraError(FovealError, ImportError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an optional dependency: pip install 'foveal[{extra}]'")
+        self.what = what
         self.extra = extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """Survive the way between processes."""
+        return type(self), (self.what, self.extra)
 
 
 class ImageError(FovealError):
@@ -105,6 +110,18 @@ class DeviceError(FovealError):
 
 class OutputError(FovealError):
     """Results cannot be written or resumed."""
+
+
+class SourceError(FovealError):
+    """A list or table of images is missing or malformed, or a folder or store of images cannot be listed."""
+
+
+class StorageError(FovealError):
+    """A file system or object store cannot be reached, or what reads it is not installed."""
+
+
+class ClusterError(FovealError):
+    """The cluster cannot be reached, or its workers do not come to an end."""
 
 
 class RatingsError(FovealError):

@@ -33,12 +33,13 @@ def make_bar(*more: ProgressColumn, transient: bool = True) -> Progress:
 
 
 @contextmanager
-def progress(shown: bool, total: int | None) -> Iterator[Callable[[], None]]:
+def progress(shown: bool, total: int | None, doing: str = "scoring") -> Iterator[Callable[[], None]]:
     """Show a bar while the context lasts.
 
     Args:
         shown: False makes everything here do nothing.
         total: images to come; None if unknown, then there is no time left.
+        doing: what is done with them, in a word.
 
     Yields:
         A function to call after each image.
@@ -56,5 +57,5 @@ def progress(shown: bool, total: int | None) -> Iterator[Callable[[], None]]:
 
     bar = make_bar(Rate())
     with bar:
-        task = bar.add_task("scoring", total=total)
+        task = bar.add_task(doing, total=total)
         yield lambda: bar.advance(task)

@@ -8,7 +8,8 @@ from foveal.assessment import Assessment, Failure
 from foveal.cli.listings import Selection
 from foveal.cli.text import one_line
 from foveal.pipeline.rows import Row
-from foveal.pipeline.summary import Extremes, Summary
+from foveal.pipeline.step_summary import Figures
+from foveal.pipeline.summary import Extremes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +27,7 @@ _STYLES = ("bold red", "red", "yellow", "green", "bold green")
 class Report:
     """Gathers rows and prints them at the end; memory grows with them only if ``below`` asks for all."""
 
-    def __init__(self, console: Console, summary: Summary, below: float | None, top: int | None) -> None:
+    def __init__(self, console: Console, summary: Figures, below: float | None, top: int | None) -> None:
         self._console = console
         self._summary = summary
         self._below = below
@@ -139,18 +140,18 @@ def _grade(quality: float) -> int:
     return min(4, max(0, int(quality - 0.5)))
 
 
-def _counts(summary: Summary) -> str:
+def _counts(summary: Figures) -> str:
     return f"{summary.scored:,} scored, {summary.failed:,} failed"
 
 
-def _figures(summary: Summary) -> str:
+def _figures(summary: Figures) -> str:
     return (
         f"mean {summary.mean():.2f}, median {summary.median():.2f}, "
         f"spread {summary.spread():.2f} (standard deviation)"
     )
 
 
-def _histogram(summary: Summary, mark: str) -> Table:
+def _histogram(summary: Figures, mark: str) -> Table:
     from rich.table import Table
     from rich.text import Text
 

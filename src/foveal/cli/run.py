@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import sys
 from collections.abc import Sequence
 
 import click
@@ -12,8 +16,10 @@ from foveal.errors import FovealError
 
 COMMANDS = {
     "score": CommandAt("foveal.cli.score:score", "Score how good images look to people."),
+    "compare": CommandAt("foveal.cli.compare:compare", "Compare two folders of images, or two models."),
     "attributes": CommandAt("foveal.cli.attributes:attributes", "Measure what can be seen in images."),
     "explain": CommandAt("foveal.cli.explain:explain", "Explain how good images look."),
+    "serve": CommandAt("foveal.cli.serve:serve", "Serve scores and explanations over HTTP, and a page at /."),
     "train": CommandAt("foveal.cli.train:train", "Train an assessor on people's ratings of images."),
     "export": CommandAt("foveal.cli.export:export", "Make a file that scores without torch."),
     "compress": CommandAt("foveal.cli.compress:compress", "Make a model small on disk and fast on a CPU."),
@@ -39,6 +45,8 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 REFUSED = 2
 """Exit code for wrong usage and for every error of this package."""
+
+_FULL = {errno.EDQUOT, errno.EFBIG, errno.ENOSPC}
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -90,4 +98,18 @@ def run(args: Sequence[str] | None = None) -> int:
     except FovealError as error:
         click.echo(f"foveal: {one_line(str(error))}", err=True)
         return REFUSED
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        click.echo(f"foveal: cannot write any more ({error.strerror}); make room and run again", err=True)
+        _drop_output()
+        return REFUSED
     return code if isinstance(code, int) else 0
+
+
+def _drop_output() -> None:
+    """Send what is left of the output nowhere, or Python would fail once more while it ends."""
+    with contextlib.suppress(OSError, ValueError):  # tests give it no descriptor
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

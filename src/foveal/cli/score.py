@@ -11,13 +11,26 @@ from typing import TYPE_CHECKING
 
 import click
 
+from foveal.cli.html_report import (
+    PageWanted,
+    details_option,
+    prepare,
+    report_option,
+    thumbnails_option,
+    write_score_page,
+)
+from foveal.cli.score_cluster import ENGINE as CLUSTER
+from foveal.cli.score_cluster import cluster_options, refuse_cluster_options, score_on_cluster
+
 if TYPE_CHECKING:
     from foveal.assessor import Assessor
     from foveal.cli.listings import Listing
+    from foveal.imaging.limits import Limits
     from foveal.pipeline.prompts import FoundPrompts
     from foveal.pipeline.rows import Row
     from foveal.pipeline.sinks import Sink
     from foveal.pipeline.summary import Summary
+    from foveal.report.gather import Gathered
 
 SOME_FAILED = 1
 """Exit code when images could not be judged, unless ``--keep-going``."""
@@ -27,8 +40,10 @@ EXAMPLES = """\b
 Examples:
   foveal score photo.jpg
   foveal score photos/ --out scores.csv --resume
+  foveal score photos/ --report photos.html
   find . -name '*.png' | foveal score - --below 2.5
   foveal score renders/ --model FILE --prompts prompts.csv
+  foveal score s3://bucket/photos/ --engine ray --out s3://bucket/scores
 """
 
 
@@ -55,14 +70,15 @@ class Wanted:
     top: int | None
     resume: bool
     overwrite: bool
+    page: PageWanted | None
 
 
 @click.command(epilog=EXAMPLES)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="PATHS...")
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False),
-    help="Write all rows to FILE.csv, .jsonl or .parquet.",
+    type=click.Path(),
+    help="Write all rows to FILE.csv, .jsonl or .parquet; with --engine ray to a folder or URL.",
     metavar="FILE",
 )
 @click.option(
@@ -78,6 +94,9 @@ class Wanted:
     help="Go on with the rows in --out; images that have a row, be it an error, are done.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file of --out.")
+@report_option("Write a page about all images to FILE.html: figures, pictures, a table to sort and filter.")
+@thumbnails_option
+@details_option
 @click.option("--keep-going", is_flag=True, help="Exit with 0 even if images could not be judged.")
 @click.option(
     "--model", metavar="NAME|FILE", help="A shipped assessor (see 'foveal models') or a model file."
@@ -95,10 +114,11 @@ class Wanted:
 @click.option("--no-prompt", is_flag=True, help="Leave out what cannot be judged without a prompt.")
 @click.option(
     "--engine",
-    type=click.Choice(["auto", "openvino", "onnxruntime"]),
+    type=click.Choice(["auto", "openvino", "onnxruntime", CLUSTER]),
     default="auto",
-    help="What runs the model.",
+    help="What runs the model; ray: many processes, on a cluster if there is one.",
 )
+@cluster_options
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where it runs.")
 @click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="Images at once; by default one for each CPU."
@@ -120,12 +140,18 @@ def score(
     top: int | None,
     resume: bool,
     overwrite: bool,
+    report: str | None,
+    report_thumbnails: int,
+    report_details: int,
     keep_going: bool,
     model: str | None,
     prompt: str | None,
     prompt_table: str | None,
     no_prompt: bool,
     engine: str,
+    ray_address: str | None,
+    workers: int | None,
+    partition_size: int | None,
     device: str,
     threads: int | None,
     max_pixels: int | None,
@@ -137,21 +163,39 @@ def score(
 
     On a terminal you get the worst and best, a summary and a histogram; in a pipe, lines of
     quality, low and high end of the interval, aspects if there are any, and path, separated by
-    tabs. --out always gets every row; --below and --top choose what is shown or printed.
+    tabs. --out and --report always get every row; --below and --top choose what is shown or printed.
+
+    --report is one page that needs nothing else and works offline, with the rows of earlier runs
+    where --resume takes them up. Pictures of the worst and best images are in it, and explanations
+    of a few of them, for which files are read once more after scoring.
 
     Some models judge more than quality, such as how well an image shows the text that it was made
     from; each such aspect has a column. They need --prompt, --prompts or --no-prompt.
 
+    With --engine ray, PATHS may also be tables with a column image, path or url (CSV, TSV, JSON lines,
+    Parquet), lists (.txt) and URLs such as s3://bucket/photos/; --out is a folder of Parquet files.
+
     An image that cannot be read becomes a row with an error. Exit code: 0, or 1 if there were such
     images, 2 if the command could not run, 130 after Ctrl-C.
     """
-    wanted = Wanted(out, as_json, below, top, resume, overwrite)
+    page = None if report is None else PageWanted(report, report_thumbnails, report_details)
+    wanted = Wanted(out, as_json, below, top, resume, overwrite, page)
     _check(wanted)
     prompts = _prompts(prompt, prompt_table, no_prompt)
-    assessor = _load(model, engine, device, threads, max_pixels)
+    if engine == CLUSTER:
+        failed = score_on_cluster(ctx.params)
+        ctx.exit(SOME_FAILED if failed and not keep_going else 0)
+    refuse_cluster_options(ctx.params)
+    if page is not None:
+        prepare(page)
+    limits = _limits(max_pixels)
+    assessor = _load(model, engine, device, threads, limits)
     # Before any file is made: is there what this model needs?
     assessor.check_prompts(prompts.text if prompts.table is None else ())
-    failed = _score(assessor, paths, wanted, prompts)
+    gathered = _gathered(wanted)
+    failed = _score(assessor, paths, wanted, prompts, gathered)
+    if page is not None and gathered is not None:
+        write_score_page(page, gathered, assessor, limits)
     ctx.exit(SOME_FAILED if failed and not keep_going else 0)
 
 
@@ -172,19 +216,32 @@ def _prompts(text: str | None, table: str | None, none: bool) -> Prompts:
     return Prompts("" if none else text, table)
 
 
-def _load(
-    model: str | None, engine: str, device: str, threads: int | None, max_pixels: int | None
-) -> Assessor:
-    import foveal
+def _limits(max_pixels: int | None) -> Limits:
     from foveal.imaging.limits import Limits
 
-    limits = None if max_pixels is None else Limits(max_pixels=max_pixels)
+    return Limits() if max_pixels is None else Limits(max_pixels=max_pixels)
+
+
+def _load(model: str | None, engine: str, device: str, threads: int | None, limits: Limits) -> Assessor:
+    import foveal
+
     return foveal.load(
         model or foveal.DEFAULT_MODEL, engine=engine, device=device, threads=threads, limits=limits
     )
 
 
-def _score(assessor: Assessor, paths: Sequence[str], wanted: Wanted, prompts: Prompts) -> int:
+def _gathered(wanted: Wanted) -> Gathered | None:
+    """What keeps the rows for a page, if there is to be one."""
+    if wanted.page is None:
+        return None
+    from foveal.report.gather import Gathered
+
+    return Gathered()
+
+
+def _score(
+    assessor: Assessor, paths: Sequence[str], wanted: Wanted, prompts: Prompts, gathered: Gathered | None
+) -> int:
     """Score everything and show it; give the number of failures, those of earlier runs included."""
     from foveal.cli.progress import progress
     from foveal.pipeline.discover import discover
@@ -193,7 +250,9 @@ def _score(assessor: Assessor, paths: Sequence[str], wanted: Wanted, prompts: Pr
     from foveal.pipeline.sinks import open_sink
     from foveal.pipeline.summary import Summary
 
-    model, aspects, summary = assessor.card.model, tuple(sorted(assessor.card.aspects)), Summary()
+    model, aspects = assessor.card.model, tuple(sorted(assessor.card.aspects))
+    summary = Summary() if gathered is None else gathered.summary
+    note = summary.add if gathered is None else gathered.add
     found = discover(paths, stdin=sys.stdin.buffer if "-" in paths else None)
     sources, texts = _with_prompts(found, prompts)
     sink: Sink | None = None
@@ -212,7 +271,7 @@ def _score(assessor: Assessor, paths: Sequence[str], wanted: Wanted, prompts: Pr
                 )
             listing = stack.enter_context(closing(_listing(wanted, summary)))
             for row in sink.rows() if sink else ():
-                summary.add(row)
+                note(row)
                 listing.add(row, None)
             bar, total = _wants_bar(wanted), None
             if bar and "-" not in paths:
@@ -223,7 +282,7 @@ def _score(assessor: Assessor, paths: Sequence[str], wanted: Wanted, prompts: Pr
             for result in stack.enter_context(closing(score_many(assessor, sources, sink, prompts=texts))):
                 row = to_row(result, model, aspects)
                 incomplete += _lacks_aspect(row)
-                summary.add(row)
+                note(row)
                 listing.add(row, result)
                 advance()
     except KeyboardInterrupt:

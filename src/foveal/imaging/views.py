@@ -107,13 +107,18 @@ def enlarge_to(pixels: Pixels, least: int) -> Pixels:
     Of a mere line of pixels the longer side is limited: a few thousand of them would fill gigabytes.
     """
     height, width = pixels.shape[:2]
+    return _resize(pixels, *enlarged_size(height, width, least))
+
+
+def enlarged_size(height: int, width: int, least: int) -> tuple[int, int]:
+    """Height and width that :func:`enlarge_to` gives an image of this size."""
     shorter = min(height, width)
     if shorter >= least:
-        return pixels
+        return height, width
     scale = least / shorter
     longest = max(least, _MOST_ENLARGED // least)
     height, width = (min(longest, max(least, round(side * scale))) for side in (height, width))
-    return _resize(pixels, height, width)
+    return height, width
 
 
 def content_offsets(whole: Pixels, *, draw: int = 0, grid: int = GRID) -> NDArray[np.float64]:

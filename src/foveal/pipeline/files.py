@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Protocol
 
 from foveal.errors import OutputError
+from foveal.pipeline.processes import is_running, machine, started
 
 if sys.platform == "win32":
     import msvcrt
@@ -25,7 +27,33 @@ else:
 
 
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK}
+# What some network and cluster file systems say as they are mounted by default.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 _SYNC_EVERY = 1.0
+
+
+class Lock(Protocol):
+    """Keeps other processes from writing a file."""
+
+    def release(self) -> None:
+        """Let others write."""
+
+
+class NoLocksError(OutputError):
+    """The file system knows no advisory locks."""
+
+
+def lock_output(output: Path) -> Lock:
+    """Make sure that nobody else writes a file, also by a symbolic link to it.
+
+    Raises:
+        OutputError: another process is writing it, or nothing can be made beside it.
+    """
+    output = output.resolve() if output.is_symlink() else output
+    try:
+        return WriterLock(output)
+    except NoLocksError:
+        return OwnerFile(output)
 
 
 class WriterLock:
@@ -40,9 +68,10 @@ class WriterLock:
             except OSError as error:
                 self._file.close()
                 if error.errno in _HELD:
-                    raise OutputError(
-                        f"{output}: another process is writing it; wait for it or choose another file"
-                    ) from error
+                    raise _held(output) from error
+                if error.errno in _NO_LOCKS:
+                    self.path.unlink(missing_ok=True)
+                    raise NoLocksError(f"{self.path}: cannot lock ({error.strerror})") from error
                 raise OutputError(f"{self.path}: cannot lock ({error.strerror})") from error
             if self._still_there():
                 return
@@ -68,6 +97,55 @@ class WriterLock:
             return False
 
 
+class OwnerFile:
+    """The file ``<output>.owner``, which only one process can make: for where there are no advisory locks.
+
+    It outlives a death. The next run sees that if it is on the same machine; on another it asks for the file
+    to be deleted.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.path = output.with_name(output.name + ".owner")
+        process = os.getpid()
+        owner = {"machine": machine(), "process": process, "started": started(process)}
+        while not self._made(json.dumps(owner)):
+            found = self._found()
+            if found.get("machine") != machine():
+                raise OutputError(
+                    f"{output}: a process of another machine is writing it, or has died; wait for it, "
+                    f"or delete {self.path} if it has"
+                )
+            if is_running(found.get("process"), found.get("started")):
+                raise _held(output)
+            self.release()
+
+    def release(self) -> None:
+        """Let others write; the file goes away."""
+        self.path.unlink(missing_ok=True)
+
+    def _made(self, owner: str) -> bool:
+        try:
+            with self.path.open("x", encoding="ascii") as file:
+                file.write(owner)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot open for writing ({error.strerror})") from error
+        return True
+
+    def _found(self) -> dict[str, Any]:
+        """The owner; empty if the file is just being written, or its owner died meanwhile."""
+        try:
+            owner = json.loads(self.path.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return {}
+        return owner if isinstance(owner, dict) else {}
+
+
+def _held(output: Path) -> OutputError:
+    return OutputError(f"{output}: another process is writing it; wait for it or choose another file")
+
+
 class RecordFile:
     """A file that grows by whole records.
 
@@ -91,7 +169,8 @@ class RecordFile:
         """Write one record.
 
         Raises:
-            OutputError: the disk is full, or the file cannot be written for another reason.
+            OutputError: the disk is full, the file cannot be written for another reason, or somebody has
+                deleted it.
         """
         try:
             rest = memoryview(record)
@@ -99,7 +178,7 @@ class RecordFile:
                 rest = rest[os.write(self._file.fileno(), rest) :]
             self._end += len(record)
             if time.monotonic() - self._synced > _SYNC_EVERY:
-                os.fsync(self._file.fileno())
+                self._sync()
                 self._synced = time.monotonic()
         except OSError as error:
             self._cut_back()
@@ -110,11 +189,24 @@ class RecordFile:
         if self._file.closed:
             return
         try:
-            os.fsync(self._file.fileno())
+            self._sync()
         except OSError as error:
             raise self._cannot_write(error) from error
         finally:
             self._file.close()
+
+    def _sync(self) -> None:
+        """Bring everything to the disk, and make sure that it is still the file that others find there."""
+        os.fsync(self._file.fileno())
+        try:
+            same = os.path.samestat(os.fstat(self._file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise OutputError(
+                f"{self.path}: was deleted or replaced while it was being written; its rows are lost: "
+                "run again"
+            )
 
     def _cut_back(self) -> None:
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from foveal.errors import MissingExtraError, OutputError
 from foveal.pipeline.rows import OtherColumnsError, Row, check_columns, columns, from_values, to_values
@@ -33,6 +35,13 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def printable_row(row: Row) -> Row:
+    """A row as Parquet can hold it."""
+    error = None if row.error is None else printable(row.error)
+    warnings = tuple(map(printable, row.warnings))
+    return replace(row, source=printable(row.source), warnings=warnings, error=error)
+
+
 def write_parquet(path: Path, rows: Iterable[Row], aspects: Sequence[str] = ()) -> None:
     """Write all rows, atomically: the file is complete or the one before stands.
 
@@ -47,7 +56,7 @@ def write_parquet(path: Path, rows: Iterable[Row], aspects: Sequence[str] = ()) 
     temporary = path.with_name(path.name + ".partial")
     try:
         with temporary.open("wb") as file:
-            _write(file, iter(rows), aspects)
+            write_rows(file, rows, aspects)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -69,8 +78,7 @@ def read_parquet(path: Path, aspects: Sequence[str] = ()) -> Iterator[Row]:
     try:
         with arrow.parquet.ParquetFile(path) as file:
             _check(path, file.schema_arrow.names, aspects)
-            for batch in file.iter_batches(_ROWS_AT_ONCE):
-                yield from (from_values(row, aspects) for row in batch.to_pylist())
+            yield from rows_of(file, aspects)
     except (OSError, arrow.ArrowException) as error:
         raise OutputError(f"{path}: cannot read as Parquet ({error})") from error
 
@@ -86,12 +94,31 @@ def _check(path: Path, found: Sequence[str], aspects: Sequence[str]) -> None:
         ) from error
 
 
-def _write(file: object, rows: Iterator[Row], aspects: Sequence[str]) -> None:
+def rows_of(file: Any, aspects: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of an open :class:`pyarrow.parquet.ParquetFile`, whose columns are as expected."""
+    for batch in file.iter_batches(_ROWS_AT_ONCE):
+        yield from (from_values(row, aspects) for row in batch.to_pylist())
+
+
+def write_rows(
+    file: Any, rows: Iterable[Row], aspects: Sequence[str] = (), *, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write all rows to a binary file or an Arrow stream.
+
+    Args:
+        file: where to; it is not closed.
+        rows: one an image, as :func:`printable_row` gives them.
+        aspects: what the assessor gives beside quality, in the order of their columns.
+        metadata: stands at the end of the file, beside the schema.
+    """
     arrow = require_pyarrow()
     text, number = arrow.string(), arrow.float64()
     kinds = [text, number, number, number, *(number for _ in aspects), text, arrow.list_(text), text]
     schema = arrow.schema(list(zip(columns(aspects), kinds, strict=True)))
+    remaining = iter(rows)
     with arrow.parquet.ParquetWriter(file, schema) as writer:
-        while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+        while some := list(itertools.islice(remaining, _ROWS_AT_ONCE)):
             values = [to_values(row, aspects) for row in some]
             writer.write_table(arrow.Table.from_pylist(values, schema=schema))
+        if metadata:
+            writer.add_key_value_metadata(dict(metadata))

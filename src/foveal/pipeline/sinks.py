@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from foveal.assessment import Assessment, Failure
 from foveal.errors import OutputError
-from foveal.pipeline.files import WriterLock
+from foveal.pipeline.files import Lock, lock_output
 from foveal.pipeline.formats import CsvFormat, JsonlFormat, RowFormat
-from foveal.pipeline.parquet import printable, read_parquet, require_pyarrow, write_parquet
+from foveal.pipeline.parquet import (
+    printable,
+    printable_row,
+    read_parquet,
+    require_pyarrow,
+    write_parquet,
+)
 from foveal.pipeline.rows import OtherColumnsError, Row, to_row
 from foveal.pipeline.tables import Table, other_columns
 
@@ -26,9 +31,7 @@ class Sink(ABC):
     ``source in sink`` tells whether an image has its row already, be it a score or an error.
     """
 
-    def __init__(
-        self, path: Path, lock: WriterLock, table: Table, model: str, aspects: tuple[str, ...]
-    ) -> None:
+    def __init__(self, path: Path, lock: Lock, table: Table, model: str, aspects: tuple[str, ...]) -> None:
         self.path = path
         self._lock = lock
         self._table = table
@@ -90,8 +93,8 @@ def open_sink(
         overwrite: throw away what is there.
 
     Raises:
-        OutputError: the ending is not known, there is such a file already, it is not a table of results or
-            one of another model, another process is writing it, or it cannot be written.
+        OutputError: the ending is not known, there is such a file or folder already, it is not a table of
+            results or one of another model, another process is writing it, or it cannot be written.
         ValueError: an aspect has the name of another column.
         MissingExtraError: Parquet is wanted but pyarrow is not installed.
     """
@@ -101,11 +104,13 @@ def open_sink(
         raise OutputError(f"{path}: unknown kind of output; choose a name with .csv, .jsonl or .parquet")
     if resume and overwrite:
         raise OutputError(f"{path}: either resume or overwrite it, not both")
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; give the name of a file (--engine ray writes folders)")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: there is no folder {path.parent}; create it first")
     if suffix == ".parquet":
         require_pyarrow()
-    lock = WriterLock(path)
+    lock = lock_output(path)
     try:
         if not (resume or overwrite):
             _refuse_existing(path)
@@ -133,10 +138,7 @@ class _ParquetSink(Sink):
         return super().__contains__(printable(source))
 
     def append(self, result: Assessment | Failure) -> None:
-        row = self._row(result)
-        error = None if row.error is None else printable(row.error)
-        warnings = tuple(map(printable, row.warnings))
-        self._table.append(replace(row, source=printable(row.source), warnings=warnings, error=error))
+        self._table.append(printable_row(self._row(result)))
 
     def _complete(self) -> None:
         write_parquet(self.path, self.rows(), self._aspects)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -71,8 +72,12 @@ class Summary:
         """Standard deviation of quality over the images; there must be a score."""
         return float(np.std(self._qualities))
 
-    def histogram(self) -> list[tuple[float, float, int]]:
+    def quantiles(self, shares: Sequence[float]) -> list[float]:
+        """Qualities that these shares of the images (each in 0-1) stay below; there must be a score."""
+        return [float(value) for value in np.quantile(self._qualities, shares)]
+
+    def histogram(self, width: float = BIN_WIDTH) -> list[tuple[float, float, int]]:
         """Give lower end, upper end and count of each bin; the last one includes the end of the scale."""
-        bins = round((HIGHEST - LOWEST) / BIN_WIDTH)
+        bins = round((HIGHEST - LOWEST) / width)
         counts, edges = np.histogram(self._qualities, bins, (LOWEST, HIGHEST))
         return list(zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True))
