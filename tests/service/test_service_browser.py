@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from served import Served, served
 from service_helpers import MakePhoto
 
 import foveal
 from constructed_explainer import constructed_explainer
 from foveal.explanation.file import write_explainer_file
+from served import Served, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 webdriver = pytest.importorskip("selenium.webdriver")

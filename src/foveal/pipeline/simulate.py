@@ -12,6 +12,9 @@ import math
 import random
 from dataclasses import dataclass
 
+_HOPELESS = 5.0
+"""Mean lifetimes that a partition may take: one attempt in 150 lasts so long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -118,9 +121,18 @@ def simulate(work: Work, machines: Machines, *, seed: int = 0) -> Simulated:
         work: what is to be done.
         machines: what does it.
         seed: of the chance in slow workers, times and deaths.
+
+    Raises:
+        ValueError: hardly any worker lives long enough for a partition: the work would never end.
     """
     chance = _Chance(machines, seed)
     rate = min(limits(work, machines).values())
+    longest = (machines.overhead + _ratio(min(work.images, work.partition_size), rate)) * machines.slowness
+    if longest > _HOPELESS * machines.lifetime:
+        raise ValueError(
+            f"a partition takes {longest:.0f} s, workers live for {machines.lifetime:.0f} s on average; make "
+            "partitions smaller"
+        )
     waiting = _Waiting(work)
     free = [(work.listing + machines.start, worker) for worker in range(machines.workers)]
     driver = end = busy = lost = 0.0
