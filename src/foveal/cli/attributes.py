@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foveal.cli.options import max_pixels_option
+
 if TYPE_CHECKING:
     from foveal.attributes import Reading
     from foveal.imaging.limits import Limits
@@ -37,12 +39,7 @@ Examples:
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV: a row for each attribute of each image.")
 @click.option("--keep-going", is_flag=True, help="Exit with 0 even if images could not be measured.")
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Refuse larger images; by default 200 million.",
-)
+@max_pixels_option
 @click.pass_context
 def attributes(
     ctx: click.Context,

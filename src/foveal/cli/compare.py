@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from foveal.cli.html_report import PageWanted, prepare, report_option, thumbnails_option, write
+from foveal.cli.options import device_option, max_pixels_option, threads_option
 
 if TYPE_CHECKING:
     from foveal.assessor import Assessor
@@ -59,16 +60,9 @@ Examples:
     default="auto",
     help="What runs the model.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where it runs.")
-@click.option(
-    "--threads", type=click.IntRange(min=1), metavar="N", help="Images at once; by default one for each CPU."
-)
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Refuse larger images; by default 200 million.",
-)
+@device_option
+@threads_option
+@max_pixels_option
 @click.pass_context
 def compare(
     ctx: click.Context,

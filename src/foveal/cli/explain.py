@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from foveal.cli.options import max_pixels_option
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -48,12 +50,7 @@ _PIPE_WIDTH = 120
 )
 @click.option("--model", type=click.Path(), metavar="FILE", help="An explainer; by default the shipped one.")
 @click.option("--keep-going", is_flag=True, help="Exit with 0 even if images could not be explained.")
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Refuse larger images; by default 200 million.",
-)
+@max_pixels_option
 @click.pass_context
 def explain(
     ctx: click.Context,

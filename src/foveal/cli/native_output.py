@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, TextIO
 
 _STDERR = 2
 
@@ -42,10 +42,10 @@ def native_errors_held_back(known: Sequence[str]) -> Iterator[None]:
             _pass_on(held, known)
 
 
-def _is_real(stream: object) -> bool:
+def _is_real(stream: TextIO | None) -> bool:
     """Whether a stream writes to descriptor 2; tests and notebooks put others in its place."""
     try:
-        return bool(stream.fileno() == _STDERR)  # type: ignore[attr-defined]
+        return stream is not None and stream.fileno() == _STDERR
     except (AttributeError, OSError, ValueError):
         return False
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from foveal.cli.options import threads_option
 from foveal.cli.rated_table import RatedTable, described, read_table, table_options
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ Examples:
     help="Near copies are images whose details correlate at least so much; by default 0.6. Mirror images "
     "need 0.9 in any case.",
 )
-@click.option(
-    "--threads", type=click.IntRange(min=1), metavar="N", help="Images at once; by default one for each CPU."
-)
+@threads_option
 @click.option(
     "--cache",
     type=click.Path(dir_okay=False),

@@ -19,6 +19,7 @@ from foveal.cli.html_report import (
     thumbnails_option,
     write_score_page,
 )
+from foveal.cli.options import device_option, max_pixels_option, threads_option
 from foveal.cli.score_cluster import ENGINE as CLUSTER
 from foveal.cli.score_cluster import cluster_options, refuse_cluster_options, score_on_cluster
 
@@ -119,16 +120,9 @@ class Wanted:
     help="What runs the model; ray: many processes, on a cluster if there is one.",
 )
 @cluster_options
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where it runs.")
-@click.option(
-    "--threads", type=click.IntRange(min=1), metavar="N", help="Images at once; by default one for each CPU."
-)
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Refuse larger images; by default 200 million.",
-)
+@device_option
+@threads_option
+@max_pixels_option
 @click.pass_context
 def score(
     ctx: click.Context,
