@@ -9,7 +9,6 @@ import asyncio
 import collections
 import json
 import logging
-import resource
 import sys
 import warnings
 from collections.abc import Iterable
@@ -28,6 +27,7 @@ from foveal.service.errors import PROBLEMS
 from foveal.service.metrics import Metrics
 from foveal.service.models import LoadedModel, Models
 from foveal.service.settings import MIB, Settings
+from peak_memory import peak_bytes
 
 AT_ONCE = 6
 SECONDS = 60.0
@@ -157,19 +157,18 @@ async def main(model: str, seed: int) -> dict[str, Any]:
             await asyncio.sleep(0.01)
         good = Attack("good", form((disposition(), dict(whole_files(pixels))["PNG RGB"])))
         first = json.loads((await ask(app, good, rng))[2])["results"]
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_bytes()
         count = await all_of(attacks(pixels, seed))
         last = json.loads((await ask(app, good, rng))[2])["results"]
         state = (service.life.at_work, service.budget.used, [pool.depth for pool in service.pools])
-    unit = 1 if sys.platform == "darwin" else 1024
     return {
         "count": count,
         "codes": dict(sorted(codes.items())),
         "faults": faults,
         "same": first == last and "quality" in first[0],
         "state": state,
-        "megabytes before": before * unit / 1e6,
-        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6,
+        "megabytes before": before / 1e6,
+        "megabytes": peak_bytes() / 1e6,
     }
 
 
