@@ -58,6 +58,7 @@ def test_defaults_and_changes(tmp_path: Path) -> None:
         ("[small]\n[mixture]\nreference = 0.9\n", "add up to 1"),
         ('[small]\n[verdict]\nlevels = "stars"\n', "levels is 'stars'"),
         ("[small]\n[verdict]\nwidth = -1.0\n", "0 or more"),
+        ("[small]\n[verdict]\nrule = false\none_stage_rule = true\n", "one_stage_rule needs rule"),
         ("[small]\n[describe]\nepochs = 0\n", "above 0"),
         (
             '[small]\n[describe.adaptation]\nlanguage = "frozen"\nprojector = false\n',

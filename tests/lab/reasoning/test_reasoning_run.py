@@ -88,6 +88,19 @@ def test_a_run_makes_three_models_and_goes_on_where_it_stopped(recipe: Path, tmp
     assert (out / "describe" / "model.safetensors").stat().st_mtime_ns == before
 
 
+def test_the_control_trains_beside_stages_that_are_there(recipe: Path, tmp_path: Path) -> None:
+    out, control = tmp_path / "run", tmp_path / "control"
+    train_reasoning(read_reasoning_recipe(recipe), out, cache=tmp_path / "cache")
+    shutil.copytree(out, control, ignore=shutil.ignore_patterns("one-stage"))
+    told: list[str] = []
+    read = read_reasoning_recipe(recipe, {"verdict.one_stage_rule": True, "verdict.one_stage_width": 0.1})
+    train_reasoning(read, control, cache=tmp_path / "cache", tell=lambda what, *_: told.append(what))
+    assert set(told) == {"one-stage"}
+    first, second = (VisionLanguageModel.load(folder / "one-stage").model for folder in (out, control))
+    weights = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    assert any(not one.equal(other) for one, other in weights)
+
+
 def test_the_same_recipe_gives_the_same_models(recipe: Path, tmp_path: Path) -> None:
     read = read_reasoning_recipe(recipe, {"one_stage.epochs": 1})
     for name in ("a", "b"):

@@ -62,6 +62,15 @@ def test_the_one_stage_answer_ends_in_the_level_of_the_rating(images: DescribedI
         assert Q_ALIGN.words[int(np.argmax(record.verdict))] == word
 
 
+def test_the_control_learns_verdicts_of_the_rule_from_images(images: DescribedImages, rule: Rule) -> None:
+    scores = rule.scores(images.degrees)
+    records = assessing(images, 0, scores=scores, width=0.1)(0)
+    for record, score in zip(records, scores, strict=True):
+        assert record.question.picture is not None
+        assert record.answer.endswith(f" {Q_ALIGN.words[int(Q_ALIGN.level_of(score))]}.")
+        assert score == rule.score(degrees_of(record.answer))
+
+
 def test_stage_2_never_sees_a_picture_and_follows_the_rule(images: DescribedImages, rule: Rule) -> None:
     epoch = judging(images, 0, rule=rule, mixture=Mixture(0.5, 0.0, 0.5), width=0.0)
     for record in epoch(0):

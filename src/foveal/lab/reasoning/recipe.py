@@ -100,14 +100,19 @@ class VerdictConfig:
         width: softness of the levels that stage 2 learns, on the 1-5 scale; 0 learns single words.
         one_stage_width: the same for the one-stage model.
         rule: whether stage 2 learns what the fitted rule says of a description; if not, the image's own MOS.
+        one_stage_rule: whether the one-stage model's verdict learns what the rule says of the reference
+            description, too. A control: what then still differs is not due to averaged ratings.
     """
 
     levels: str = "q-align"
     width: float = 0.2
     one_stage_width: float = 0.0
     rule: bool = True
+    one_stage_rule: bool = False
 
     def __post_init__(self) -> None:
+        if self.one_stage_rule and not self.rule:
+            raise ValueError("one_stage_rule needs rule")
         if self.levels not in LEVELS:
             raise ValueError(f"levels is {self.levels!r}, expected one of {', '.join(LEVELS)}")
         if min(self.width, self.one_stage_width) < 0:

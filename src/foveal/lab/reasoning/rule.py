@@ -41,6 +41,10 @@ class Rule:
         )
         return float(np.clip(total, LOWEST, HIGHEST))
 
+    def scores(self, described: Sequence[Degrees]) -> Floats:
+        """Scores on 1-5 of several descriptions, float64 (descriptions,)."""
+        return np.array([self.score(degrees) for degrees in described], np.float64)
+
 
 def fit_rule(described: Sequence[Degrees], mos: ArrayLike, *, ridge: float = 10.0) -> Rule:
     """Learn the rule from described and rated images.

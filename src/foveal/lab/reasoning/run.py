@@ -61,12 +61,13 @@ def train_reasoning(
     out.mkdir(parents=True, exist_ok=True)
     run = _Run(recipe, prepare(recipe, cache or out / "cache", tell), out, tell)
     train, levels, verdict = run.prepared.train, LEVELS[recipe.verdict.levels], recipe.verdict
+    rule = run.rule()
     describer = run.stage(DESCRIBE_PART, recipe.describe, describing(train, recipe.seed))
     to_judge = judging(
         train,
         recipe.seed,
         generated=run.generated(describer),
-        rule=run.rule(),
+        rule=rule,
         mixture=recipe.mixture,
         levels=levels,
         width=verdict.width,
@@ -74,7 +75,9 @@ def train_reasoning(
     judge = run.stage(JUDGE_PART, recipe.judge, to_judge)
     reasoners: list[Reasoner] = [TwoStage(describer, judge, levels, batch=_GENERATION_BATCH)]
     if recipe.one_stage is not None:
-        to_assess = assessing(train, recipe.seed, levels=levels, width=verdict.one_stage_width)
+        followed = rule.scores(train.degrees) if rule is not None and verdict.one_stage_rule else None
+        width = verdict.one_stage_width
+        to_assess = assessing(train, recipe.seed, levels=levels, scores=followed, width=width)
         whole = run.stage(ONE_STAGE, recipe.one_stage, to_assess)
         reasoners.append(OneStage(whole, levels, batch=_GENERATION_BATCH))
     figures = {reasoner.name: measure_agreement(reasoner, run.prepared.validation) for reasoner in reasoners}
