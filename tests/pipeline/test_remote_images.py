@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -109,6 +110,24 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nobody_speaks_the_protocol() -> None:
     with pytest.raises(ImageNotFoundError, match=r"^nonsense://b/a.jpg: Protocol not known"):
         fetch("nonsense://b/a.jpg", {}, LIMITS)
+
+
+NAMES = ["a::b.jpg", "memory::a.jpg", "a#1.jpg", "a?x.jpg", "[1].jpg", "a%20b.jpg"]
+
+
+def test_what_is_listed_can_be_fetched_whatever_its_name() -> None:
+    folder = f"/{uuid.uuid4()}"
+    for name in NAMES:
+        fsspec.filesystem("memory").pipe_file(f"{folder}/{name}", name.encode())
+    (shard,) = find_shards([f"memory://{folder}"], 10)
+    found = [name for name, _ in shard.items({})]
+    assert [fetch(name, {}, LIMITS).decode() for name in found] == sorted(NAMES)
+
+
+def test_file_systems_can_be_chained(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a.jpg", b"inside")
+    assert fetch(f"zip://a.jpg::file://{tmp_path}/x.zip", {}, LIMITS) == b"inside"
 
 
 def memory(content: bytes) -> str:

@@ -17,7 +17,8 @@ Options = Mapping[str, Mapping[str, Any]]
 
 # At least two letters, so that the drive of a Windows path is none.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_FILE = "file://"
+# fsspec knows disks by both; ours write files on them in one step, as its own do not.
+_FILE = re.compile(r"^(file|local)://")
 
 
 def is_url(address: str) -> bool:
@@ -26,8 +27,8 @@ def is_url(address: str) -> bool:
 
 
 def without_file_protocol(address: str) -> str:
-    """The path in a ``file://`` URL; other addresses as they are."""
-    return address.removeprefix(_FILE)
+    """The path in a ``file://`` or ``local://`` URL; other addresses as they are."""
+    return _FILE.sub("", address)
 
 
 def resolve(base: str, name: str) -> str:
@@ -67,16 +68,24 @@ def suffix(address: str) -> str:
 def filesystem(url: str, options: Options) -> tuple[Any, str]:
     """The fsspec file system of a URL, and the path in it.
 
+    File names may hold ``::``. Only where a URL follows do they chain file systems (``zip://a.jpg::s3://...``).
+
     Raises:
         MissingExtraError: fsspec is not installed.
         StorageError: the protocol is unknown, or what speaks it is not installed.
     """
     fsspec = require_fsspec(url)
+    protocol = url.partition("://")[0]
+    given = options.get(protocol, {})
     try:
-        found, path = fsspec.core.url_to_fs(url, **options.get(url.partition("://")[0], {}))
+        if is_url(url.partition("::")[2]):
+            found, path = fsspec.core.url_to_fs(url, **given)
+            return found, path
+        kind = fsspec.get_filesystem_class(protocol)
+        named = kind._get_kwargs_from_urls(url)  # such as the host
+        return fsspec.filesystem(protocol, **{**named, **given}), kind._strip_protocol(url)
     except (ImportError, ValueError) as error:
         raise StorageError(f"{url}: {error}") from error
-    return found, path
 
 
 def require_fsspec(url: str) -> ModuleType:
