@@ -33,8 +33,9 @@ from foveal.errors import ClusterError, ImageNotFoundError, OutputError, PromptE
 from foveal.imaging.limits import Limits
 from foveal.pipeline.cluster import Beginning, Outcome, run_partitions
 from foveal.pipeline.inputs import find_shards
-from foveal.pipeline.lock import RunLock
+from foveal.pipeline.lock import LOCK, RunLock
 from foveal.pipeline.manifest import MANIFEST, Run
+from foveal.pipeline.processes import machine
 from foveal.pipeline.ray import Fleet, _RayExecutor, _Task, score_dataset
 from foveal.pipeline.receipts import Receipt
 from foveal.pipeline.run import score_many
@@ -199,6 +200,7 @@ def workers() -> list[psutil.Process]:
 
 DRIVER = """
 import sys
+from foveal.pipeline.processes import machine
 from foveal.pipeline.ray import Fleet, score_dataset
 many, out, model, address, size = sys.argv[1:]
 score_dataset(many, out, model=model, address=address, fleet=Fleet(workers=2), partition_size=int(size))
@@ -366,8 +368,11 @@ def test_from_s3_to_s3_with_a_worker_killed_and_a_partition_damaged(
         else:
             assert name in ("broken.jpg", "empty.jpg")
     bucket.pipe_file(f"bucket/out/{parts[1]}", before[parts[1]][:-9])
+    dead = {"token": "dead", "machine": machine(), "process": 1 << 22}
+    bucket.pipe_file(f"bucket/out/{LOCK}", json.dumps(dead).encode())
     outcome = score_dataset("s3://bucket/photos/", "s3://bucket/out", resume=True, **arguments)
     assert outcome.kept == 2
+    assert {path.rsplit("/", 1)[1] for path in bucket.ls("bucket/out", detail=False)} == names
     assert {name: bucket.cat_file(f"bucket/out/{name}") for name in names} == before
     with pytest.raises(OutputError, match="results are there already"):
         score_dataset("s3://bucket/photos/", "s3://bucket/out", **arguments)

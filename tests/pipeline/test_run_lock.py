@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -182,6 +184,138 @@ def test_a_lock_whose_making_was_answered_too_late_is_ours(
     monkeypatch.setattr(store, "create", made_but_unanswered)
     with RunLock(store, FAST) as lock:
         lock.check()
+
+
+class Turns:
+    """Lets one thread at a time take a step, by chance: each seed is another way of coming together."""
+
+    def __init__(self, seed: int, threads: int) -> None:
+        self._chance = random.Random(seed)
+        self._changed = threading.Condition()
+        self._running = threads
+        self._waiting: list[int] = []
+
+    def __call__(self) -> None:
+        """Wait for the next step."""
+        with self._changed:
+            me = threading.get_ident()
+            self._waiting.append(me)
+            self._pick()
+            self._changed.wait_for(lambda: me not in self._waiting)
+
+    def leave(self) -> None:
+        """Take no more steps."""
+        with self._changed:
+            self._running -= 1
+            self._pick()
+
+    def _pick(self) -> None:
+        if self._waiting and len(self._waiting) == self._running:
+            self._waiting.remove(self._chance.choice(self._waiting))
+            self._changed.notify_all()
+
+
+class Stepwise(LocalStore):
+    """A folder whose users take turns."""
+
+    def __init__(self, address: str, turn: Turns) -> None:
+        super().__init__(address)
+        self._turn = turn
+
+    def read(self, name: str) -> bytes | None:
+        self._turn()
+        return super().read(name)
+
+    def create(self, name: str, content: bytes) -> bool:
+        self._turn()
+        return super().create(name, content)
+
+    def write(self, name: str, content: bytes) -> None:
+        self._turn()
+        super().write(name, content)
+
+    def delete(self, name: str) -> None:
+        self._turn()
+        super().delete(name)
+
+
+@pytest.mark.parametrize("claimed", [False, True], ids=["dead", "its heir, too"])
+def test_of_many_takers_of_a_dead_lock_one_works(tmp_path: Path, claimed: bool) -> None:
+    for seed in range(60):
+        store = LocalStore(str(tmp_path / str(seed)))
+        leave(store, machine=machine(), process=OVER)
+        if claimed:
+            leave_claim(store)
+        assert takers_that_work(store, seed) == 1, seed
+        assert stands(store)
+
+
+def leave_claim(store: LocalStore) -> None:
+    """Of one who died while it took over the dead lock."""
+    heir = {"token": "heir", "machine": machine(), "process": OVER}
+    store.create(lock_module._claim_on(store.read(LOCK) or b""), json.dumps(heir).encode())
+
+
+def takers_that_work(store: LocalStore, seed: int, takers: int = 3) -> int:
+    """How many of the runs that come at once hold the folder at the end; none lets go of it."""
+    working: list[RunLock] = []
+    turn = Turns(seed, takers)
+
+    def run() -> None:
+        lock = RunLock(Stepwise(store.address, turn), Pace(renewed=3600, patience=3600))
+        with contextlib.suppress(OutputError):
+            working.append(lock.__enter__())
+        turn.leave()
+
+    threads = [threading.Thread(target=run) for _ in range(takers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for lock in working:
+        lock._ended.set()  # no renewals: nobody takes turns any more
+    return len(working)
+
+
+def test_what_inheriting_leaves_behind_is_swept_away(store: LocalStore) -> None:
+    leave(store, machine=machine(), process=OVER)
+    leave_claim(store)
+    with RunLock(store, FAST) as lock:
+        store.sweep()
+        lock.check()
+        assert list(store.names()) == [LOCK]
+
+
+def test_an_heir_elsewhere_that_is_at_work_is_left_alone(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has claimed the dead lock, and is about to write its own."""
+    leave(store, machine=machine(), process=OVER)
+    dead = store.read(LOCK) or b""
+    heir = json.dumps({"token": "heir", "machine": "elsewhere 1 2", "process": 7}).encode()
+    store.create(lock_module._claim_on(dead), heir)
+    writing = threading.Timer(0.1, store.renew, (LOCK, heir))
+    writing.start()
+    with (
+        pytest.raises(OutputError, match=r"another run is writing it \(process 7 on elsewhere\)"),
+        RunLock(store, Pace(renewed=0.02, patience=30)),
+    ):
+        pass
+    assert store.read(LOCK) == heir
+
+
+def test_an_owner_that_wakes_too_late_leaves_the_lock_of_its_heir(store: LocalStore) -> None:
+    with RunLock(store, Pace(renewed=3600, patience=7200)):
+        leave(store, token="heir")  # noqa: S106 - no password
+    assert json.loads(store.read(LOCK) or b"")["token"] == "heir"  # noqa: S105
+
+
+def test_a_lock_that_is_shown_late_is_waited_for(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [None, None, b"{}"]
+    monkeypatch.setattr(store, "read", lambda name: answers.pop(0))
+    assert lock_module.stands(store, delays=(0, 0, 0))
+    monkeypatch.undo()
+    assert not lock_module.stands(store, delays=(0, 0))
 
 
 def test_processes_that_run_and_that_do_not() -> None:

@@ -25,7 +25,7 @@ from foveal.imaging.limits import Limits
 from foveal.pipeline.addresses import Options, absolute
 from foveal.pipeline.cluster import Beginning, Executor, Outcome, Planned, Watcher, run_partitions
 from foveal.pipeline.inputs import Shard, find_shards
-from foveal.pipeline.lock import LOCK
+from foveal.pipeline.lock import stands
 from foveal.pipeline.manifest import Run
 from foveal.pipeline.partitions import Partition, partitions
 from foveal.pipeline.receipts import Receipt
@@ -169,7 +169,7 @@ class _Task:
                 "on every machine"
             )
         store = open_store(self.out, self.options)
-        if store.read(LOCK) is None:
+        if not stands(store):
             raise OutputError(
                 f"{self.out}: a worker does not find the driver's files there; give a URL, or a folder that "
                 "all machines share"

@@ -15,8 +15,9 @@ from foveal.pipeline.retry import patiently
 
 _T = TypeVar("_T")
 
-# Readers of Parquet folders (Arrow, Spark, DuckDB) pass over names that start so.
-_UNFINISHED = "_unfinished-"
+UNFINISHED = "_unfinished-"
+"""Beginning of passing files; readers of Parquet folders (Arrow, Spark, DuckDB) pass over such names."""
+
 # Here one request makes an object, whole; elsewhere files grow, so they are renamed when they are complete.
 _OBJECT_STORES = {"abfs", "abfss", "adl", "az", "gcs", "gs", "memory", "oss", "r2", "s3", "s3a"}
 
@@ -32,6 +33,9 @@ class Store(Protocol):
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole or not at all; one that is there is replaced."""
+
+    def renew(self, name: str, content: bytes) -> None:
+        """Write over a small file that is there: readers may see it half-written, but never see none."""
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file unless there is one; False where there is."""
@@ -85,7 +89,7 @@ class LocalStore:
 
     def write(self, name: str, content: bytes) -> None:
         """Write beside it, bring it to the disk, rename."""
-        beside = self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
+        beside = self._folder / f"{UNFINISHED}{secrets.token_hex(8)}"
         with self._usable(f"{name} cannot be written"):
             try:
                 _write_new(beside, content)
@@ -95,6 +99,10 @@ class LocalStore:
                 with contextlib.suppress(OSError):
                     beside.unlink(missing_ok=True)
                 raise
+
+    def renew(self, name: str, content: bytes) -> None:
+        """Write over a file: renaming replaces it in one step."""
+        self.write(name, content)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file unless there is one; exclusive also on network file systems."""
@@ -119,7 +127,7 @@ class LocalStore:
     def sweep(self) -> None:
         """Delete what was left behind by writers that died."""
         for name in list(self.names()):
-            if name.startswith(_UNFINISHED):
+            if name.startswith(UNFINISHED):
                 self.delete(name)
 
     @contextlib.contextmanager
@@ -152,13 +160,21 @@ class RemoteStore:
         if self._whole:
             self._put(name, content)
             return
-        beside = f"{_UNFINISHED}{secrets.token_hex(8)}"
+        beside = f"{UNFINISHED}{secrets.token_hex(8)}"
         self._put(beside, content)
         self.delete(name)  # some file systems do not rename onto a file
         self._ask(lambda: self._files.mv(self._at(beside), self._at(name)), f"{name} cannot be written")
 
+    def renew(self, name: str, content: bytes) -> None:
+        """Write over a file where it lies; renaming would leave a moment without it."""
+        self._put(name, content)
+
     def create(self, name: str, content: bytes) -> bool:
-        """Write a file unless there is one. Exclusive on S3; elsewhere as exclusive as fsspec makes it."""
+        """Write a file unless there is one.
+
+        Exclusive in S3, Google's and Azure's stores, by a condition on the request; elsewhere fsspec looks
+        whether there is one, then writes.
+        """
         try:
             self._put(name, content, mode="create")
         except FileExistsError:
@@ -182,9 +198,9 @@ class RemoteStore:
         yield from (path.rstrip("/").rsplit("/", 1)[-1] for path in found)
 
     def sweep(self) -> None:
-        """Delete what was left behind by writers that died; objects are whole or not there."""
-        for name in [] if self._whole else list(self.names()):
-            if name.startswith(_UNFINISHED):
+        """Delete what was left behind by writers that died."""
+        for name in list(self.names()):
+            if name.startswith(UNFINISHED):
                 self.delete(name)
 
     def _at(self, name: str) -> str:
