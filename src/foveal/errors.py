@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+_Error = TypeVar("_Error", bound=BaseException)
+
 
 class FovealError(Exception):
     """Base of all errors of this package."""
@@ -150,3 +154,17 @@ class UnsafeWeightsError(BackboneError):
 
 class MissingPartError(BackboneError):
     """The backbone lacks the part asked for: image encoder, text encoder, pooling head or projection."""
+
+
+def bare(error: _Error) -> _Error:
+    """The same error, fit to be kept: without tracebacks, its own and those of what led to it.
+
+    The frames of a traceback hold what a job worked on, and often the error itself: such a circle keeps the
+    bytes of an image until the garbage collector comes by, long after their request has ended.
+    """
+    left: list[BaseException] = [error]
+    while left:
+        one = left.pop()
+        left += filter(None, (one.__cause__, one.__context__))
+        one.__traceback__ = one.__cause__ = one.__context__ = None
+    return error

@@ -23,6 +23,7 @@ from foveal.errors import (
     NotAnImageError,
     TooManyPixelsError,
     TruncatedImageError,
+    bare,
 )
 from foveal.imaging.headers import is_cut, is_heif, zero_size
 from foveal.imaging.limits import Limits, zero_sized
@@ -141,7 +142,8 @@ def _try(
     try:
         return factory(stream, ""), None
     except Exception as error:
-        return None, (kind, error)
+        # Kept by the caller, whose frame a traceback would lead to: a circle with the whole file in it.
+        return None, (kind, bare(error))
 
 
 def _decoders() -> Iterator[tuple[str, tuple[_Factory, _Accept]]]:

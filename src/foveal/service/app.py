@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from foveal.errors import bare
 from foveal.service.auth import METRICS, Gate
 from foveal.service.batcher import Pool
 from foveal.service.errors import ServiceError
@@ -189,6 +190,7 @@ async def _warm_up(service: Service) -> None:
 
 async def _service_error(request: Request, error: Exception) -> Response:
     known = error if isinstance(error, ServiceError) else ServiceError("internal", "")
+    bare(error)  # what its frames hold is not to wait for a client that takes its time
     notes = notes_of(request)
     notes.code = known.code
     return error_reply(known, notes.request_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -11,7 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from foveal.assessment import Assessment
 from foveal.assessor import Assessor, Prepared
-from foveal.errors import FovealError
+from foveal.errors import FovealError, bare
+from foveal.service.errors import is_expected
 
 _T = TypeVar("_T")
 _Call = Callable[[], _T]
@@ -39,8 +41,8 @@ class Ticket(Generic[_T]):
     """The jobs of one request, taken in together and done in any order.
 
     Attributes:
-        future: one outcome a job, in their order: what it gave, or the exception that it raised. Cancelling
-            it drops the jobs that no worker has begun.
+        future: one outcome a job, in their order: what it gave, or the exception that it raised (without its
+            traceback, if it was to be expected). Cancelling it drops the jobs that no worker has begun.
         waited: seconds that the last of the jobs to be begun waited for a worker.
     """
 
@@ -57,9 +59,10 @@ class Ticket(Generic[_T]):
         return self._left == 0
 
     def close(self) -> None:
-        """Hand the outcomes over."""
+        """Hand the outcomes over, and keep none."""
+        outcomes, self._outcomes = self._outcomes, []
         if self.future.set_running_or_notify_cancel():
-            self.future.set_result(self._outcomes)
+            self.future.set_result(outcomes)
 
 
 class Pool(Generic[_T]):
@@ -131,7 +134,9 @@ class Pool(Generic[_T]):
             now = time.monotonic()
             self._jobs.extend((call, ticket, place, now) for place, call in enumerate(calls))
             self._changed.notify(len(calls))
-        ticket.future.add_done_callback(lambda future: self._drop(ticket) if future.cancelled() else None)
+        # A future keeps its callbacks: one that held the ticket, which holds the future, would be a circle.
+        known = weakref.ref(ticket)
+        ticket.future.add_done_callback(lambda future: self._drop(known()) if future.cancelled() else None)
         return ticket
 
     def close(self, seconds: float) -> bool:
@@ -158,7 +163,7 @@ class Pool(Generic[_T]):
             try:
                 outcome = call()
             except Exception as error:  # the next job is not to suffer from it
-                outcome = error
+                outcome = bare(error) if is_expected(error) else error
             # Neither a job's data nor its outcome may outlive it in this frame, which waits for the next.
             del call
             seconds = time.monotonic() - begun
@@ -170,8 +175,8 @@ class Pool(Generic[_T]):
                 ticket.close()
             del ticket, outcome
 
-    def _drop(self, ticket: Ticket[_T]) -> None:
-        """Make room: nobody waits for these jobs any more."""
+    def _drop(self, ticket: Ticket[_T] | None) -> None:
+        """Make room: nobody waits for these jobs any more. Those that wait keep their ticket alive."""
         with self._changed:
             kept = [job for job in self._jobs if job[1] is not ticket]
             self._depth -= len(self._jobs) - len(kept)

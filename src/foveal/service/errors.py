@@ -167,6 +167,11 @@ def of_image(error: Exception) -> ServiceError:
     return ServiceError(code, _ADDRESS.sub("", reason))
 
 
+def is_expected(error: Exception) -> bool:
+    """Whether an error says all there is to say; one that is not expected is logged with its traceback."""
+    return of_image(error).code != "internal"
+
+
 def body_of(error: ServiceError, request_id: str) -> dict[str, Any]:
     """The body of the response for an error."""
     return {"error": {**error.to_dict(), "request_id": request_id}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -141,7 +142,7 @@ class _Part:
         headers: those that are read, names in lower case.
         name: of the field.
         filename: of the file, where it is one.
-        pieces: of the content.
+        content: grows as it comes; pieces that are joined at the end would be there twice.
         size: bytes of the content; those above the limit are counted but not kept.
     """
 
@@ -150,7 +151,7 @@ class _Part:
     headers: dict[bytes, bytes] = field(default_factory=dict)
     name: str = ""
     filename: str | None = None
-    pieces: list[bytes] = field(default_factory=list)
+    content: io.BytesIO = field(default_factory=io.BytesIO)
     size: int = 0
 
 
@@ -163,6 +164,24 @@ class _Form:
         self._images: list[_Part] = []
         self._texts: dict[str, list[str]] = {name: [] for name in _FIELDS}
         self._ended = False
+        self._boundary = boundary
+        if not boundary:
+            raise ServiceError("invalid_multipart", "the header Content-Type names no boundary")
+
+    async def read(self, body: AsyncIterator[bytes]) -> Order:
+        parser = self._parser()
+        try:
+            async for chunk in body:
+                parser.write(chunk)
+            parser.finalize()
+        except FormParserError:
+            raise ServiceError("invalid_multipart", "the body is not multipart/form-data") from None
+        if not self._ended:
+            raise ServiceError("invalid_multipart", "the form ends before its last boundary")
+        return self._order()
+
+    def _parser(self) -> MultipartParser:
+        """Not kept: it holds this form in its callbacks, and the two would keep each other and all bytes."""
         callbacks: Any = {
             "on_part_begin": self._begin,
             "on_header_field": self._header,
@@ -173,23 +192,10 @@ class _Form:
             "on_part_end": self._end,
             "on_end": self._finish,
         }
-        if not boundary:
-            raise ServiceError("invalid_multipart", "the header Content-Type names no boundary")
         try:
-            self._parser = MultipartParser(boundary, callbacks)
+            return MultipartParser(self._boundary, callbacks)
         except (FormParserError, ValueError):
             raise ServiceError("invalid_multipart", "the boundary cannot be used") from None
-
-    async def read(self, body: AsyncIterator[bytes]) -> Order:
-        try:
-            async for chunk in body:
-                self._parser.write(chunk)
-            self._parser.finalize()
-        except FormParserError:
-            raise ServiceError("invalid_multipart", "the body is not multipart/form-data") from None
-        if not self._ended:
-            raise ServiceError("invalid_multipart", "the form ends before its last boundary")
-        return self._order()
 
     def _begin(self) -> None:
         self._part = _Part()
@@ -231,9 +237,9 @@ class _Form:
         part.size += end - start
         most = self._settings.max_image if part.name == "image" else 4 * self._settings.max_prompt
         if part.size <= most:
-            part.pieces.append(data[start:end])
-        else:
-            part.pieces.clear()
+            part.content.write(memoryview(data)[start:end])
+        elif part.content.tell():
+            part.content = io.BytesIO()
 
     def _end(self) -> None:
         part = self._part
@@ -245,7 +251,7 @@ class _Form:
     def _text(self, part: _Part) -> str:
         try:
             if part.size <= 4 * self._settings.max_prompt:
-                return b"".join(part.pieces).decode("utf-8")
+                return part.content.getvalue().decode("utf-8")
         except UnicodeDecodeError:
             raise ServiceError("invalid_request", "the text is not UTF-8", field=part.name) from None
         raise _too_long(part.name, self._settings.max_prompt)
@@ -271,7 +277,7 @@ class _Form:
         source = name or f"image {number}"
         if part.size > self._settings.max_image:
             return Item(source, prompt, error=_image_too_large(self._settings))
-        return Item(source, prompt, data=b"".join(part.pieces))
+        return Item(source, prompt, data=part.content.getvalue())  # no copy: CPython shares the buffer
 
     def _single(self, name: str) -> str | None:
         found = self._texts[name]

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from foveal.errors import bare
 from foveal.service.batcher import Pool, QueueFullError, Ticket
 from foveal.service.errors import ServiceError, body_of, of_image
 from foveal.service.explain import explained
@@ -154,8 +155,9 @@ async def _in_time(request: Request, work: Awaitable[_T], seconds: float) -> _T:
             raise ClientDisconnect
         raise ServiceError("timed_out", f"the images were not judged within {seconds:g} s")
     finally:
-        for one in (task, gone):
-            one.cancel()
+        task.cancel()
+        gone.cancel()
+        del task  # holds what it raised, whose traceback holds this frame
 
 
 async def _gone(request: Request) -> None:
@@ -179,6 +181,7 @@ def _count(service: Service, route: str, results: Sequence[_Outcome], notes: Not
             service.metrics.image(route, error.code)
             if error.code == "internal":
                 log("image_failed", level=40, error=outcome, id=notes.request_id)
+                bare(outcome)
         else:
             service.metrics.image(route, SCORED)
     if notes.waited is not None:
