@@ -16,6 +16,7 @@ from foveal.cli.run import run as foveal
 from foveal.lab.reasoning.recipe import read_reasoning_recipe
 from foveal.lab.reasoning.run import train_reasoning
 from foveal.lab.reasoning.vision_language import VisionLanguageModel
+from foveal.strict import RecipeError
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +86,8 @@ def test_a_run_makes_three_models_and_goes_on_where_it_stopped(recipe: Path, tmp
     told.clear()
     train_reasoning(read, out, tell=lambda what, *_: told.append(what))
     assert set(told) == {"judge"}
+    with pytest.raises(RecipeError, match="describe was made with other settings"):
+        train_reasoning(read_reasoning_recipe(recipe, {"describe.epochs": 1}), out)
     assert (out / "describe" / "model.safetensors").stat().st_mtime_ns == before
 
 

@@ -71,6 +71,17 @@ def test_the_control_learns_verdicts_of_the_rule_from_images(images: DescribedIm
         assert score == rule.score(degrees_of(record.answer))
 
 
+def test_a_share_of_verdicts_is_asked_for_straight_from_the_image(images: DescribedImages) -> None:
+    epoch = assessing(images, 0, direct=0.25)
+    records = [record for number in range(20) for record in epoch(number)]
+    direct = [record for record in records if record.question.text == Q_ALIGN.question]
+    assert len(direct) / len(records) == pytest.approx(0.25, abs=0.05)
+    for record in direct:
+        assert record.question.picture is not None
+        assert not degrees_of(record.answer)
+        assert record.answer.startswith(Q_ALIGN.statement)
+
+
 def test_stage_2_never_sees_a_picture_and_follows_the_rule(images: DescribedImages, rule: Rule) -> None:
     epoch = judging(images, 0, rule=rule, mixture=Mixture(0.5, 0.0, 0.5), width=0.0)
     for record in epoch(0):

@@ -102,6 +102,7 @@ class VerdictConfig:
         rule: whether stage 2 learns what the fitted rule says of a description; if not, the image's own MOS.
         one_stage_rule: whether the one-stage model's verdict learns what the rule says of the reference
             description, too. A control: what then still differs is not due to averaged ratings.
+        one_stage_direct: share of the one-stage model's verdicts that are asked for straight from the image.
     """
 
     levels: str = "q-align"
@@ -109,8 +110,11 @@ class VerdictConfig:
     one_stage_width: float = 0.0
     rule: bool = True
     one_stage_rule: bool = False
+    one_stage_direct: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.one_stage_direct <= 1:
+            raise ValueError(f"one_stage_direct is {self.one_stage_direct}, expected 0 to 1")
         if self.one_stage_rule and not self.rule:
             raise ValueError("one_stage_rule needs rule")
         if self.levels not in LEVELS:

@@ -31,12 +31,11 @@ from foveal.lab.reasoning.recipe import LargeConfig, ReasoningRecipe
 from foveal.lab.reasoning.rule import Rule, fit_rule
 from foveal.lab.reasoning.small.build import build_small
 from foveal.lab.reasoning.stages import DescribedImages, assessing, describing, judging
+from foveal.lab.reasoning.stamps import DESCRIBE_PART, GENERATED, JUDGE_PART, ONE_STAGE_PART, Stamps
 from foveal.lab.reasoning.tune import Epoch, Tuning, tune
 from foveal.lab.reasoning.vision_language import VisionLanguageModel
 from foveal.lab.training.prepare import locate_backbone
 
-ONE_STAGE, DESCRIBE_PART, JUDGE_PART = "one-stage", "describe", "judge"
-"""Folders of a run."""
 _TEXTS_FOR_TOKENS = 4000
 _GENERATION_BATCH = 128
 
@@ -48,7 +47,8 @@ def train_reasoning(
 
     Args:
         recipe: it.
-        out: folder of the run; parts that are finished there are not trained again.
+        out: folder of the run; parts that are finished there are not trained again, if they were made of what
+            the recipe says.
         cache: folder of tower tokens and readings, which several runs may share; by default within ``out``.
         tell: told of the progress.
 
@@ -56,10 +56,13 @@ def train_reasoning(
         Figures on the validation part, which are also written to ``run.json``.
 
     Raises:
+        RecipeError: a part that is there was made with other settings.
         FovealError: ratings, images or models cannot be read.
     """
     out.mkdir(parents=True, exist_ok=True)
-    run = _Run(recipe, prepare(recipe, cache or out / "cache", tell), out, tell)
+    stamps = Stamps(out, recipe)
+    stamps.begin()
+    run = _Run(recipe, prepare(recipe, cache or out / "cache", tell), out, stamps, tell)
     train, levels, verdict = run.prepared.train, LEVELS[recipe.verdict.levels], recipe.verdict
     rule = run.rule()
     describer = run.stage(DESCRIBE_PART, recipe.describe, describing(train, recipe.seed))
@@ -76,9 +79,15 @@ def train_reasoning(
     reasoners: list[Reasoner] = [TwoStage(describer, judge, levels, batch=_GENERATION_BATCH)]
     if recipe.one_stage is not None:
         followed = rule.scores(train.degrees) if rule is not None and verdict.one_stage_rule else None
-        width = verdict.one_stage_width
-        to_assess = assessing(train, recipe.seed, levels=levels, scores=followed, width=width)
-        whole = run.stage(ONE_STAGE, recipe.one_stage, to_assess)
+        to_assess = assessing(
+            train,
+            recipe.seed,
+            levels=levels,
+            scores=followed,
+            width=verdict.one_stage_width,
+            direct=verdict.one_stage_direct,
+        )
+        whole = run.stage(ONE_STAGE_PART, recipe.one_stage, to_assess)
         reasoners.append(OneStage(whole, levels, batch=_GENERATION_BATCH))
     figures = {reasoner.name: measure_agreement(reasoner, run.prepared.validation) for reasoner in reasoners}
     _write(out / "run.json", {"validation": figures})
@@ -127,12 +136,14 @@ class _Run:
     recipe: ReasoningRecipe
     prepared: Prepared
     out: Path
+    stamps: Stamps
     tell: Tell
 
     def stage(self, name: str, tuning: Tuning, epoch: Epoch) -> VisionLanguageModel:
         """Train one model, or load it if it is there."""
         folder = self.out / name
         if folder.exists():
+            self.stamps.check(name)
             return _load(folder, self.recipe.large)
         tuned = tune(
             self._begin(),
@@ -146,6 +157,7 @@ class _Run:
         shutil.rmtree(part, ignore_errors=True)
         tuned.model.save(part)
         _write(part / "training.json", {"losses": list(tuned.losses), "seconds": round(tuned.seconds, 1)})
+        self.stamps.keep(name)
         part.rename(folder)
         return tuned.model
 
@@ -164,6 +176,7 @@ class _Run:
         if not recipe.mixture.generated:
             return []
         if file.exists():
+            self.stamps.check(GENERATED)
             stored: list[list[str]] = json.loads(file.read_text(encoding="utf-8"))
             return stored
         texts: list[list[str]] = []
@@ -173,6 +186,7 @@ class _Run:
             seed = recipe.seed + start
             texts += describer.go_on(asked, samples=recipe.samples, seed=seed, batch=_GENERATION_BATCH)
             self.tell("generated descriptions", len(texts), len(train), "")
+        self.stamps.keep(GENERATED)
         _write(file, texts)
         return texts
 

@@ -16,7 +16,7 @@ from foveal.lab.reasoning.place_map import fit_place_map
 from foveal.lab.reasoning.prepare import prepare, read_parts
 from foveal.lab.reasoning.question import StoredFeatures
 from foveal.lab.reasoning.recipe import read_reasoning_recipe
-from foveal.lab.reasoning.run import DESCRIBE_PART, JUDGE_PART
+from foveal.lab.reasoning.stamps import DESCRIBE_PART, JUDGE_PART
 from foveal.lab.training.changes import parse_changes
 
 _COMPARED = 12

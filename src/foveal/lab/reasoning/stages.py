@@ -67,16 +67,19 @@ def assessing(
     levels: LevelSet = Q_ALIGN,
     scores: Floats | None = None,
     width: float = 0.0,
+    direct: float = 0.0,
 ) -> Epoch:
     """The one-stage baseline: image -> description and verdict in one answer.
 
     Args:
         images: described and rated.
-        seed: of the phrasings.
+        seed: of the phrasings, and of what is asked directly.
         levels: words of the verdict.
         scores: what the verdict follows, on 1-5; by default each image's own MOS. Where it is NaN, only the
             description is learnt.
         width: of the weights of neighbouring levels; 0 learns the one word of the equal-range rule.
+        direct: share of the verdicts that are asked for straight from the image, without a description: so
+            that the image-only route is one that was learnt.
     """
     followed = images.mos if scores is None else scores
     weights = level_weights(np.nan_to_num(followed, nan=LOWEST), levels, width)
@@ -85,11 +88,10 @@ def assessing(
         told = images.describe(image, random)
         if np.isnan(followed[image]):
             return Record(Question(DESCRIBE, images.picture(image)), told)
-        return Record(
-            Question(ASSESS, images.picture(image)),
-            f"{told} {_verdict(weights[image], levels)}",
-            tuple(weights[image].tolist()),
-        )
+        question, answer = ASSESS, f"{told} {_verdict(weights[image], levels)}"
+        if random.random() < direct:
+            question, answer = levels.question, _verdict(weights[image], levels)
+        return Record(Question(question, images.picture(image)), answer, tuple(weights[image].tolist()))
 
     def records(number: int) -> list[Record]:
         random = np.random.default_rng((seed, number, 1))

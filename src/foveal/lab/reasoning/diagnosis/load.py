@@ -8,10 +8,11 @@ from pathlib import Path
 from foveal.errors import BackboneError, UnknownBackboneError
 from foveal.lab.reasoning.levels import Q_ALIGN, LevelSet
 from foveal.lab.reasoning.reasoner import OneStage, Reasoner, TwoStage
+from foveal.lab.reasoning.stamps import DESCRIBE_PART, JUDGE_PART, ONE_STAGE_PART
 from foveal.lab.reasoning.vision_language import VisionLanguageModel
 
-ONE_STAGE, TWO_STAGE, DESCRIBE, JUDGE = "one-stage", "two-stage", "describe", "judge"
-"""Folders of a run."""
+TWO_STAGE = "two-stage"
+"""Folder of a run whose one model does both stages."""
 
 
 def load_reasoners(
@@ -50,22 +51,22 @@ def load_reasoners(
         model = load(".")
         return OneStage(model, levels, batch=batch), TwoStage(model, model, levels, batch=batch)
     found: list[Reasoner] = []
-    if (root / ONE_STAGE).is_dir():
-        found.append(OneStage(load(ONE_STAGE), levels, batch=batch))
-    halves = [name for name in (DESCRIBE, JUDGE) if (root / name).is_dir()]
+    if (root / ONE_STAGE_PART).is_dir():
+        found.append(OneStage(load(ONE_STAGE_PART), levels, batch=batch))
+    halves = [name for name in (DESCRIBE_PART, JUDGE_PART) if (root / name).is_dir()]
     if len(halves) == 1:
-        missing = JUDGE if halves == [DESCRIBE] else DESCRIBE
+        missing = JUDGE_PART if halves == [DESCRIBE_PART] else DESCRIBE_PART
         raise BackboneError(
             f"{folder}: there is {halves[0]}/ but no {missing}/ beside it; two stages need both"
         )
     if halves:
-        found.append(TwoStage(load(DESCRIBE), load(JUDGE), levels, batch=batch))
+        found.append(TwoStage(load(DESCRIBE_PART), load(JUDGE_PART), levels, batch=batch))
     elif (root / TWO_STAGE).is_dir():
         model = load(TWO_STAGE)
         found.append(TwoStage(model, model, levels, batch=batch))
     if not found:
         raise BackboneError(
-            f"{folder}: neither a model (config.json) nor a run with {ONE_STAGE}/, {TWO_STAGE}/, or "
-            f"{DESCRIBE}/ and {JUDGE}/"
+            f"{folder}: neither a model (config.json) nor a run with {ONE_STAGE_PART}/, {TWO_STAGE}/, or "
+            f"{DESCRIBE_PART}/ and {JUDGE_PART}/"
         )
     return tuple(found)
