@@ -240,6 +240,7 @@ def test_the_panel_tells_all_of_an_image(page: Any) -> None:
     low, high = max(1, QUALITIES[worst] - 0.5), QUALITIES[worst] + 0.5
     for said in (f"{QUALITIES[worst]:.2f}", f"90 % interval {low:.2f} to {high:.2f}", "real", "photos/set"):
         assert said in words
+    assert "this page explains no image (--report-details sets how many)" in words
     picture = panel.find_element("css selector", "img")
     assert picture.get_attribute("naturalWidth") == "90"
     assert name(worst) in picture.get_attribute("alt")

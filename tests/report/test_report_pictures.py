@@ -109,7 +109,7 @@ def test_what_cannot_be_explained_stops_nothing(explainer: Explainer, photo_fold
     paths = [str(photo_folder / name) for name in ("gone.jpg", "a.jpg", "b.png")]
     found = explain_all(explainer, enumerate(paths), limits=LIMITS, budget=LOTS)
     assert list(found.by_key) == [1, 2]
-    assert (found.missing, found.full, found.model) == (1, False, "constructed@1")
+    assert (found.missing, found.full, found.model) == ({0}, False, "constructed@1")
     first = len(found.by_key[1]["picture"]) + len(found.by_key[1]["map"])
     tight = explain_all(explainer, enumerate(paths), limits=LIMITS, budget=first)
     assert list(tight.by_key) == [1]
@@ -125,4 +125,4 @@ def test_a_fault_of_the_explainer_is_counted_too(
 
     monkeypatch.setattr(Explainer, "__call__", failing)
     found = explain_all(explainer, [(0, str(photo_folder / "a.jpg"))], limits=LIMITS, budget=LOTS)
-    assert (found.by_key, found.missing) == ({}, 1)
+    assert (found.by_key, found.missing) == ({}, {0})

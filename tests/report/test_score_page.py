@@ -178,7 +178,9 @@ def test_pictures_and_explanations_stand_under_the_place_of_their_row() -> None:
     assert [path for _, path in chosen.sources(2)] == [MANY[ordered[0]].source, MANY[ordered[99]].source]
     one = {"picture": "aa", "map": "bb"}
     page = made(
-        MANY, album=Album({order[0]: "cc"}, missing=2), details=Details({order[1]: one}, "seer@1", missing=1)
+        MANY,
+        album=Album({order[0]: "cc"}, missing=2),
+        details=Details({order[1]: one}, "seer@1", missing={order[2]}),
     )
     assert page.data["thumbnails"] == {str(order[0]): "cc"}
     assert page.data["details"] == {str(order[1]): one}
@@ -187,6 +189,7 @@ def test_pictures_and_explanations_stand_under_the_place_of_their_row() -> None:
     assert "2 pictures could not be read again after scoring." in page.words
     assert "Explained by seer@1: 1 image from both ends" in page.words
     assert "1 image could not be explained." in page.words
+    assert page.data["inexplicable"] == [order[2]]
 
 
 def test_what_is_missing_is_said() -> None:
@@ -195,6 +198,22 @@ def test_what_is_missing_is_said() -> None:
     assert "Further thumbnails would have made the page too large." in page.words
     assert "No image is explained: no explainer here" in page.words
     assert "too large" in made(MANY, details=Details(full=True)).words
+
+
+@pytest.mark.parametrize(
+    ("details", "said"),
+    [
+        (Details(), "this page explains no image (--report-details sets how many)."),
+        (
+            Details({3: {"picture": "", "map": ""}}, "seer@1"),
+            "this page explains 1 image from both ends (--report-details sets how many).",
+        ),
+        (Details(full=True), "this page explains no image (more would have made it too large)."),
+        (Details(problem="no explainer here"), "no explainer here"),
+    ],
+)
+def test_the_panel_can_say_why_an_image_is_not_explained(details: Details, said: str) -> None:
+    assert made(MANY, details=details).data["unexplained"] == f"No map and no description: {said}"
 
 
 def test_a_page_takes_no_more_rows_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:

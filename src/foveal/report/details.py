@@ -26,14 +26,14 @@ class Details:
     Attributes:
         by_key: what the page shows of each; see :func:`described`.
         model: what explained them, ``name@version``; None if nothing did.
-        missing: images that could not be explained: gone, or not readable any more.
+        missing: keys of images that could not be explained: gone, or not readable any more.
         full: whether some were left out because they would have made the page too large.
         problem: why there are no explanations though they were wanted; None if there are.
     """
 
     by_key: dict[int, dict[str, Any]] = field(default_factory=dict)
     model: str | None = None
-    missing: int = 0
+    missing: set[int] = field(default_factory=set)
     full: bool = False
     problem: str | None = None
 
@@ -66,7 +66,7 @@ def explain_all(
             decoded = decode(source, limits=limits)
             one = described(explainer(decoded, name=source), decoded.pixels)
         except Exception:  # as for thumbnails: the score stands
-            found.missing += 1
+            found.missing.add(key)
         else:
             budget -= _size(one)
             if budget < 0:

@@ -257,9 +257,19 @@ def _detail_notes(details: Details) -> Iterator[str]:
         count = plural(len(details.by_key), "image")
         yield f"Explained by {details.model}: {count} from both ends (--report-details sets how many)."
     if details.missing:
-        yield f"{plural(details.missing, 'image')} could not be explained."
+        yield f"{plural(len(details.missing), 'image')} could not be explained."
     if details.full:
         yield "Further explanations would have made the page too large."
+
+
+def _unexplained(details: Details) -> str:
+    """What the panel says of an image without a map and words, one that was not tried."""
+    if details.problem is not None:
+        return f"No map and no description: {details.problem}"
+    count = plural(len(details.by_key), "image")
+    which = f"this page explains {count} from both ends" if details.by_key else "this page explains no image"
+    why = "more would have made it too large" if details.full else "--report-details sets how many"
+    return f"No map and no description: {which} ({why})."
 
 
 def _data(content: Content, root: str, album: Album, details: Details) -> dict[str, Any]:
@@ -279,6 +289,8 @@ def _data(content: Content, root: str, album: Album, details: Details) -> dict[s
         "explainer": details.model,
         "thumbnails": album.pictures,
         "details": details.by_key,
+        "unexplained": _unexplained(details),
+        "inexplicable": sorted(details.missing),
     }
 
 

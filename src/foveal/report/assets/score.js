@@ -91,7 +91,11 @@ function told(item, details) {
   if (warnings(item).length) found.push(...titled("To be noted", list(warnings(item), "warned")));
   const lines = aspects.flatMap((name) => aspectLine(name, data.aspects[name][item]));
   if (lines.length) found.push(...titled("Aspects", make("dl", { class: "aspects" }, ...lines)));
-  return details ? [...found, ...explained(details)] : found;
+  return [...found, ...(details ? explained(details) : [unexplained(item)])];
+}
+function unexplained(item) {
+  const tried = data.inexplicable.includes(item);
+  return make("p", { class: "hint" }, tried ? "This image could not be explained." : shown(data.unexplained));
 }
 function explained({ description, attributes, verdict: [level, worth], moves, disagreements }) {
   return [
