@@ -17,7 +17,7 @@ from foveal.artifact.card import Calibration, Card, SideRange, ViewSpec
 from foveal.artifact.file import Artifact, write_artifact
 from foveal.artifact.onnx_wire import detach_initializers
 
-pytest_plugins = ["tiny_backbones"]
+pytest_plugins = ["no_skips", "tiny_backbones"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 VIEWS = {"whole": ViewSpec("whole"), "fragments": ViewSpec("fragments")}
