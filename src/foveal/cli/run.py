@@ -17,6 +17,9 @@ from foveal.errors import FovealError
 COMMANDS = {
     "score": CommandAt("foveal.cli.score:score", "Score how good images look to people."),
     "compare": CommandAt("foveal.cli.compare:compare", "Compare two folders of images, or two models."),
+    "report": CommandAt(
+        "foveal.cli.results_report:report", "Write a page about scores that are there already."
+    ),
     "attributes": CommandAt("foveal.cli.attributes:attributes", "Measure what can be seen in images."),
     "explain": CommandAt("foveal.cli.explain:explain", "Explain how good images look."),
     "serve": CommandAt("foveal.cli.serve:serve", "Serve scores and explanations over HTTP, and a page at /."),

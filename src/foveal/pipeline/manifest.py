@@ -123,6 +123,21 @@ def listed(store: Store) -> set[str]:
     return {partition for name in store.names() if (partition := partition_of(name)) is not None}
 
 
+def partition_files(store: Store) -> list[str]:
+    """Names of the partitions' files: in the order of the manifest, or sorted where there is none yet.
+
+    Raises:
+        ValueError: the manifest is damaged.
+    """
+    content = store.read(MANIFEST)
+    if content is None:
+        return sorted(map(part_name, listed(store)))
+    try:
+        return [entry["file"] for entry in json.loads(content)["partitions"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{MANIFEST} is damaged") from error
+
+
 def _origin(content: bytes) -> Any:
     """The run in a manifest; None where that is damaged."""
     try:
