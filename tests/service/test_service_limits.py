@@ -21,7 +21,8 @@ from starlette.requests import Request
 from foveal.errors import TooManyPixelsError
 from foveal.imaging.views import SIDE, enlarge_to, enlarged_size
 from foveal.service.errors import ServiceError
-from foveal.service.limits import Budget, chunks, read_json
+from foveal.service.json_body import read_json
+from foveal.service.limits import Budget, chunks
 from foveal.service.settings import MIB, Settings
 
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}
@@ -100,9 +101,9 @@ class TestBodies:
         assert "Limits(" not in answer.text, "advice for callers from Python"
 
     def test_memory_of_all_requests_is_bounded(self, start: Start, little: bytes) -> None:
-        with start(max_body=100_000, max_held=100_000) as client:
+        with start(max_body=100_000, max_held=200_000) as client:
             budget = service_in(client).budget
-            budget.take(100_000)
+            budget.take(200_000)
             answer = client.post("/v1/score", files=parts(("a", little)))
             assert error_of(answer) == (429, "too_busy")
             assert int(answer.headers["Retry-After"]) >= 1
@@ -334,6 +335,8 @@ def test_limits_that_contradict_each_other_are_refused() -> None:
         Settings(max_images=200, queue=100)
     with pytest.raises(ValueError, match="never fits"):
         Settings(max_body=2 * MIB, max_held=MIB)
+    with pytest.raises(ValueError, match="as JSON"):
+        Settings(max_body=2 * MIB, max_held=3 * MIB)
 
 
 @pytest.mark.parametrize(

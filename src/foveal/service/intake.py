@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import binascii
 import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,9 +16,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from foveal.service.errors import ServiceError
-from foveal.service.limits import Held, chunks, read_json
+from foveal.service.json_body import LongText, read_json
+from foveal.service.limits import Held, chunks
 from foveal.service.schemas import ImageEntry, OrderBody
-from foveal.service.settings import MIB, Settings
+from foveal.service.settings import JSON_COST, MIB, Settings
 
 _URL_AND_KEYS = 4_096
 _LONGEST_FIELD = 64
@@ -41,7 +42,7 @@ class Item:
 
     source: str
     prompt: str | None
-    data: bytes | None = None
+    data: bytes | None = field(default=None, repr=False)  # asyncio takes results into the repr of a task
     url: str | None = None
     error: ServiceError | None = None
 
@@ -61,13 +62,14 @@ class Order:
     map: bool | None
 
 
-async def read_order(request: Request, settings: Settings, held: Held) -> Order:
+async def read_order(request: Request, settings: Settings, held: Held, turn: asyncio.Semaphore) -> Order:
     """Read the body of a request.
 
     Args:
         request: its headers are there, its body is to come.
         settings: limits.
         held: counts the bytes that are kept.
+        turn: lets so many bodies of JSON be read at once.
 
     Raises:
         ServiceError: the request as a whole is wrong. An image that is too large, or whose base64 is broken,
@@ -75,32 +77,58 @@ async def read_order(request: Request, settings: Settings, held: Held) -> Order:
         ClientDisconnect: the client has gone.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    body = chunks(request, held, most=settings.max_body, seconds=settings.body_seconds)
+    body = partial(chunks, request, held, most=settings.max_body, seconds=settings.body_seconds)
     if kind == b"multipart/form-data":
-        return await _Form(settings, options.get(b"boundary", b"")).read(body)
+        return await _Form(settings, options.get(b"boundary", b"")).read(body())
     if kind == b"application/json":
-        whole = b"".join([chunk async for chunk in body])
-        # Tens of megabytes of base64 would keep everybody else waiting.
-        return await asyncio.to_thread(_from_json, whole, settings)
+        whole = await _whole(body(cost=JSON_COST))
+        async with turn:
+            # Tens of megabytes of base64 would keep everybody else waiting.
+            order = await asyncio.to_thread(_from_json, whole, settings)
+        held.keep(sum(len(item.data or b"") for item in order.items))
+        return order
     raise ServiceError(
         "unsupported_media_type", "send multipart/form-data with a part `image`, or application/json"
     )
 
 
+async def _whole(body: AsyncIterator[bytes]) -> bytes:
+    """A body in one piece, without being there in pieces too."""
+    found = io.BytesIO()
+    async for chunk in body:
+        found.write(chunk)
+    return found.getvalue()
+
+
 def _from_json(body: bytes, settings: Settings) -> Order:
     text = settings.max_prompt + settings.max_name + _URL_AND_KEYS
     values = read_json(body, depth=settings.max_json_depth, images=settings.max_images, text=text)
-    if isinstance(values, dict) and isinstance(values.get("images"), list):
-        _check_count(len(values["images"]), settings)
+    texts = _take_out_images(values, settings)
     try:
         parsed = OrderBody.model_validate(values)
     except ValidationError as error:
         raise _invalid(error) from None
-    items = tuple(_item(number, entry, parsed, settings) for number, entry in enumerate(parsed.images))
+    items = tuple(
+        _item(number, entry, texts.get(number, entry.data or ""), parsed, settings)
+        for number, entry in enumerate(parsed.images)
+    )
     return Order(items, parsed.model, parsed.map)
 
 
-def _item(number: int, entry: ImageEntry, order: OrderBody, settings: Settings) -> Item:
+def _take_out_images(values: Any, settings: Settings) -> dict[int, LongText]:
+    """Images in long texts, by their place; what is left in their entries is empty, and can be checked."""
+    entries = values.get("images") if isinstance(values, dict) else None
+    if not isinstance(entries, list):
+        return {}
+    _check_count(len(entries), settings)
+    found = {}
+    for number, entry in enumerate(entries):
+        if isinstance(entry, dict) and isinstance(entry.get("data"), LongText):
+            found[number], entry["data"] = entry["data"], ""
+    return found
+
+
+def _item(number: int, entry: ImageEntry, text: str | LongText, order: OrderBody, settings: Settings) -> Item:
     place = f"images[{number}]"
     name = _checked(entry.name, f"{place}.name", settings.max_name)
     if entry.prompt is None:
@@ -115,17 +143,20 @@ def _item(number: int, entry: ImageEntry, order: OrderBody, settings: Settings) 
             )
         return Item(source, prompt, url=entry.url)
     try:
-        return Item(source, prompt, data=_decoded(entry.data or "", settings))
+        return Item(source, prompt, data=_decoded(text, settings))
     except ServiceError as error:
         return Item(source, prompt, error=error)
 
 
-def _decoded(text: str, settings: Settings) -> bytes:
+def _decoded(text: str | LongText, settings: Settings) -> bytes:
     if len(text) // 4 * 3 - 2 > settings.max_image:
         raise _image_too_large(settings)
     try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        if isinstance(text, LongText):
+            data = text.from_base64()
+        else:
+            data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
         raise ServiceError("invalid_base64", "`data` is not base64 (without a `data:` prefix)") from None
     if len(data) > settings.max_image:
         raise _image_too_large(settings)

@@ -1,33 +1,33 @@
-"""Limits on what a request may send: bytes while they come, time, and the shape of JSON."""
+"""Limits on what a request may send: bytes of one and of all while they come, and time."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import re
+import math
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from starlette.requests import Request
 
 from foveal.service.errors import ServiceError
 from foveal.service.settings import MIB
 
-_JSON_PARTS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.S)
-"""Strings, which may hold brackets, and brackets. Reads no byte twice: possessive, and a string without an
-end runs to the end of the body."""
-_JSON_MARKS = (b",", b"[", b"{", b":", b'"')
-_MARKS_EACH = 32
-"""Of them an image's entry may hold so many, apart from those in its texts; it needs twenty."""
-
 
 class Held:
-    """Bytes that one request keeps in memory."""
+    """Bytes that one request keeps in memory, or a thread that works for it.
+
+    Attributes:
+        count: of them.
+        received: bytes of the request's body.
+        open: whether the request goes on.
+    """
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self.count = 0
+        self.received = 0
+        self.open = True
 
     def add(self, count: int) -> None:
         """Keep more.
@@ -38,9 +38,28 @@ class Held:
         self._budget.take(count)
         self.count += count
 
+    def keep(self, count: int) -> None:
+        """Keep only so many of them from now on."""
+        self._budget.give_back(self.count - count)
+        self.count = count
+
+    @contextmanager
+    def part(self) -> Iterator[Held]:
+        """Count what a thread keeps while it works for this request.
+
+        In the end that is the request's. It is nobody's if the work fails, or the request has ended before.
+        """
+        part = Held(self._budget)
+        try:
+            yield part
+        except BaseException:
+            part.keep(0)
+            raise
+        self._budget.hand_over(part, self)
+
 
 class Budget:
-    """How many bytes all requests together may keep. Used by one event loop.
+    """How many bytes all requests together may keep. Safe to use from several threads.
 
     Args:
         limit: in bytes.
@@ -50,15 +69,29 @@ class Budget:
     def __init__(self, limit: int, retry_after: Callable[[], float]) -> None:
         self._limit = limit
         self._retry_after = retry_after
+        self._lock = threading.Lock()
         self.used = 0
 
     def take(self, count: int) -> None:
         """Count bytes; see :meth:`Held.add`."""
-        if self.used + count > self._limit:
-            raise ServiceError(
-                "too_busy", "too many bytes are being worked on", retry_after=self._retry_after()
-            )
-        self.used += count
+        with self._lock:
+            if self.used + count <= self._limit:
+                self.used += count
+                return
+        raise ServiceError("too_busy", "too many bytes are being worked on", retry_after=self._retry_after())
+
+    def give_back(self, count: int) -> None:
+        """Count bytes no more."""
+        with self._lock:
+            self.used -= count
+
+    def hand_over(self, part: Held, whole: Held) -> None:
+        """Count what a part keeps for the whole, or for nobody if that has ended."""
+        with self._lock:
+            if whole.open:
+                whole.count += part.count
+            else:
+                self.used -= part.count
 
     @contextmanager
     def hold(self) -> Iterator[Held]:
@@ -67,10 +100,14 @@ class Budget:
         try:
             yield held
         finally:
-            self.used -= held.count
+            with self._lock:
+                held.open = False
+                self.used -= held.count
 
 
-async def chunks(request: Request, held: Held, *, most: int, seconds: float) -> AsyncIterator[bytes]:
+async def chunks(
+    request: Request, held: Held, *, most: int, seconds: float, cost: float = 1.0
+) -> AsyncIterator[bytes]:
     """The body of a request as it comes.
 
     Args:
@@ -78,6 +115,7 @@ async def chunks(request: Request, held: Held, *, most: int, seconds: float) -> 
         held: counts the bytes.
         most: bytes of the whole body.
         seconds: for the whole body.
+        cost: bytes in memory that each byte takes until it is read.
 
     Raises:
         ServiceError: ``body_too_large``, ``body_timeout`` or ``too_busy``.
@@ -86,7 +124,6 @@ async def chunks(request: Request, held: Held, *, most: int, seconds: float) -> 
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > most:
         raise _too_large(most)
-    received = 0
     stream = request.stream()
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
@@ -97,51 +134,11 @@ async def chunks(request: Request, held: Held, *, most: int, seconds: float) -> 
             raise ServiceError("body_timeout", f"the body did not come within {seconds:g} s") from None
         if chunk is None:
             return
-        received += len(chunk)
-        if received > most:
+        held.received += len(chunk)
+        if held.received > most:
             raise _too_large(most)
-        held.add(len(chunk))
+        held.add(math.ceil(cost * len(chunk)))
         yield chunk
-
-
-def read_json(body: bytes, *, depth: int, images: int, text: int) -> Any:
-    """Build the values of a JSON body, once it is known that they are few.
-
-    A body of empty arrays takes twenty times its size in memory: so brackets and commas are counted first.
-
-    Args:
-        body: UTF-8.
-        depth: arrays and objects inside each other, at most.
-        images: entries that it may describe.
-        text: characters that the texts of one entry may have.
-
-    Raises:
-        ServiceError: ``invalid_json`` or ``json_too_deep``.
-    """
-    most = (images + 1) * (_MARKS_EACH + text)
-    if sum(body.count(mark) for mark in _JSON_MARKS) > most or _depth(body) > depth:
-        raise ServiceError("json_too_deep", f"it nests more than {depth} deep, or holds too many values")
-    try:
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        raise ServiceError("invalid_json", "the body is not JSON in UTF-8") from None
-
-
-def _depth(body: bytes) -> int:
-    """Deepest nesting of brackets outside of strings."""
-    now = deepest = 0
-    for match in _JSON_PARTS.finditer(body):
-        mark = body[match.start()]
-        if mark in b"[{":
-            now += 1
-            deepest = max(deepest, now)
-        elif mark in b"]}":
-            now -= 1
-    return deepest
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _too_large(most: int) -> ServiceError:

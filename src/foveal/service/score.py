@@ -55,9 +55,9 @@ async def _answer(
         if pool.is_full:  # before the body is read, which may be long
             raise pool.full()
         try:
-            order = await read_order(request, service.settings, held)
+            order = await read_order(request, service.settings, held, service.json_turn)
         finally:
-            notes.received = held.count
+            notes.received = held.received
         notes.images = len(order.items)
         model = service.models.pick(order.model)
         work = _results(service, pool, order, held, partial(make_call, model))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Semaphore
 from typing import Any
 
@@ -53,6 +55,7 @@ class Service:
         metrics: what is counted.
         life: whether it takes work.
         budget: bytes of all requests.
+        json_turn: one body of JSON is read after the other, as that takes memory of its own.
     """
 
     settings: Settings
@@ -65,6 +68,7 @@ class Service:
     decoders: Semaphore
     life: Life = field(default_factory=Life)
     budget: Budget = field(init=False)
+    json_turn: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, 1))
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.settings.max_held, lambda: self.scoring.retry_after)
