@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import http.server
 import ipaddress
 import ssl
@@ -16,11 +18,16 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
-from service_helpers import Start, error_of, service_in
+from service_helpers import Start, error_of, service_in, wait_until
 
 from foveal.service import fetch
+from foveal.service.batcher import Pool
 from foveal.service.errors import ServiceError
 from foveal.service.fetch import Fetcher, is_public
+from foveal.service.fetched import fetched
+from foveal.service.intake import Item
+from foveal.service.limits import Budget
+from foveal.service.names import Lookups
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "2a00:1450:4001:81b::200e"]
 REFUSED = [
@@ -145,7 +152,7 @@ def test_nothing_is_connected_to_but_public_addresses(address: str, monkeypatch:
 
     monkeypatch.setattr(fetch.socket, "create_connection", connect)
     for known in ([address], ["8.8.8.8", address], [address, "8.8.8.8"]):
-        fetcher = Fetcher(10**6, 5.0, resolver=Asked(inside_example=known))
+        fetcher = Fetcher(10**6, 5.0, lookups=Lookups(Asked(inside_example=known)))
         assert fails(fetcher, "http://inside.example/x.png") == "address_refused"
 
 
@@ -198,14 +205,14 @@ def test_all_spellings_of_this_machine_are_refused(host: str) -> None:
 )
 def test_urls_that_are_none(url: str) -> None:
     resolver = Asked(public_example=["8.8.8.8"])
-    assert fails(Fetcher(10**6, 5.0, resolver=resolver), url) == "invalid_url"
+    assert fails(Fetcher(10**6, 5.0, lookups=Lookups(resolver)), url) == "invalid_url"
     assert resolver.hosts == []
 
 
 @pytest.mark.parametrize("port", [0, 22, 25, 6379, 8080])
 def test_only_known_ports_are_asked(port: int) -> None:
     resolver = Asked(public_example=["8.8.8.8"])
-    fetcher = Fetcher(10**6, 5.0, resolver=resolver)
+    fetcher = Fetcher(10**6, 5.0, lookups=Lookups(resolver))
     assert fails(fetcher, f"http://public.example:{port}/") == "address_refused"
     assert resolver.hosts == []
 
@@ -314,7 +321,7 @@ def fetching(other: http.server.ThreadingHTTPServer) -> Fetching:
         defaults: dict[str, Any] = {"max_bytes": 10**6, "seconds": 20.0, "ports": (port, 80)}
         fetcher = Fetcher(
             **{**defaults, **settings},
-            resolver=resolver,
+            lookups=Lookups(resolver),
             permitted=lambda a: a == ipaddress.ip_address("127.0.0.1"),
         )
         return fetcher, f"http://public.example:{port}", resolver
@@ -427,7 +434,7 @@ def test_encrypted_connections_ask_for_the_name_and_not_for_the_address(
         threading.Thread(target=server.serve_forever, daemon=True).start()
         port = server.server_address[1]
         resolver = Asked(public_example=["127.0.0.1"], wrong_example=["127.0.0.1"])
-        fetcher = Fetcher(10**6, 20.0, (port,), resolver, lambda _: True)
+        fetcher = Fetcher(10**6, 20.0, (port,), Lookups(resolver), lambda _: True)
         url = f"https://public.example:{port}"
         assert fails(fetcher, f"{url}/image") == "fetch_failed"  # nobody vouches for it
         monkeypatch.setattr(fetch, "_trusting", lambda: ssl.create_default_context(cafile=certificate))
@@ -472,5 +479,134 @@ class TestRequests:
         entries = [{"url": f"{base}/large/400000"}] * 4
         answer = client.post("/v1/score", json={"images": entries})
         codes = [row["error"]["code"] for row in answer.json()["results"]]
-        assert codes == ["not_an_image", "not_an_image", "image_too_large", "image_too_large"]
+        assert sorted(codes) == ["image_too_large", "image_too_large", "not_an_image", "not_an_image"]
         assert service_in(client).budget.used == 0
+
+    def test_all_requests_together_are_bounded(self, client: TestClient, fetching: Fetching) -> None:
+        _, base, _ = fetching()
+        budget = service_in(client).budget
+        spare = service_in(client).settings.max_held - 300_000
+        budget.take(spare)
+        answer = client.post("/v1/score", json={"images": [{"url": f"{base}/large/400000"}]})
+        assert error_of(answer) == (429, "too_busy")
+        assert budget.used == spare
+        budget.give_back(spare)
+
+    def test_names_that_hang_keep_nobody_else_waiting(
+        self, start: Start, fetching: Fetching, other: http.server.ThreadingHTTPServer
+    ) -> None:
+        fetcher, base, _ = fetching(seconds=0.3)
+        released = threading.Event()
+
+        def resolver(host: str, _: int) -> list[str]:
+            assert host == "public.example" or released.wait(60)
+            return ["127.0.0.1"]
+
+        hanging = dataclasses.replace(fetcher, lookups=Lookups(resolver))
+        with start(fetcher=hanging, allow_fetch=True, fetch_workers=1) as client:
+            for number in range(3):
+                url = f"http://slow-{number}.example/"
+                answer = client.post("/v1/score", json={"images": [{"url": url}]})
+                assert error_of(answer) == (422, "fetch_timed_out")
+            answer = client.post("/v1/score", json={"images": [{"url": f"{base}/image"}]})
+            assert answer.status_code == 200
+            released.set()
+
+
+def test_a_name_is_waited_for_no_longer_than_told() -> None:
+    released = threading.Event()
+
+    def resolver(host: str, _: int) -> list[str]:
+        assert released.wait(60)
+        return [host]
+
+    lookups = Lookups(resolver, most=2)
+    before = threading.active_count()
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            lookups("a", 80, 0.05)
+    # However many ask: no more threads hang than there are places.
+    assert threading.active_count() - before == 2
+    released.set()
+    wait_until(lambda: threading.active_count() == before)
+    assert lookups("b", 80, 60) == ["b"]
+
+
+def test_what_a_resolver_raises_is_raised() -> None:
+    with pytest.raises(OSError, match="no such host"):
+        Lookups(Asked())("a", 80, 60)
+
+
+class Endless:
+    """Gives images of 16 parts, and knows how many bytes of them there are."""
+
+    def __init__(self) -> None:
+        self.kept = self.most = 0
+        self.lock = threading.Lock()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.begun = threading.Semaphore(0)
+
+    def __call__(self, url: str, count: Callable[[int], None]) -> bytes:
+        own = 0
+        try:
+            for _ in range(16):
+                count(1000)
+                own += 1000
+                self._keep(1000)
+                self.begun.release()
+                assert self.may_go_on.wait(60)
+            return bytes(own)
+        except ServiceError:
+            self._keep(-own)
+            raise
+
+    def _keep(self, count: int) -> None:
+        with self.lock:
+            self.kept += count
+            self.most = max(self.most, self.kept)
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool[bytes]]:
+    made: Pool[bytes] = Pool("test", workers=4, capacity=64)
+    yield made
+    assert made.close(30)
+
+
+def test_what_is_fetched_is_counted_while_it_comes(pool: Pool[bytes]) -> None:
+    endless: Any = Endless()
+    budget = Budget(10**6, lambda: 1.0)
+    items = [Item(str(number), None, url="http://a.example/") for number in range(32)]
+
+    async def ask() -> list[Item]:
+        with budget.hold() as held:
+            found = await fetched(items, endless, pool, held, most=100_000)
+            assert budget.used == held.count == endless.kept
+            return found
+
+    found = asyncio.run(ask())
+    assert sum(len(item.data or b"") for item in found) == 6 * 16_000  # no seventh has room
+    assert {item.error.code for item in found if item.error} == {"image_too_large"}
+    assert endless.most <= 100_000
+    assert budget.used == 0
+
+
+def test_what_nobody_waits_for_is_counted_until_it_is_gone(pool: Pool[bytes]) -> None:
+    endless: Any = Endless()
+    endless.may_go_on.clear()
+    budget = Budget(10**6, lambda: 1.0)
+
+    async def ask() -> None:
+        with budget.hold() as held:
+            work = asyncio.ensure_future(
+                fetched([Item("a", None, url="http://a.example/")], endless, pool, held, most=10**6)
+            )
+            await asyncio.to_thread(endless.begun.acquire)
+            work.cancel()
+
+    asyncio.run(ask())
+    assert budget.used == 1000, "the thread has them still"
+    endless.may_go_on.set()
+    wait_until(lambda: pool.depth == 0)
+    assert budget.used == endless.kept == 0

@@ -14,18 +14,19 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from foveal.service.errors import ServiceError
+from foveal.service.names import Lookups
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Resolver = Callable[[str, int], Sequence[str]]
-"""From a host and a port to its addresses, in the order in which they should be tried."""
+Count = Callable[[int], None]
+"""Told how many bytes are about to be kept; raises if they are too many."""
 
 MOST_REDIRECTS = 3
 _LONGEST_URL = 2_048
@@ -90,14 +91,8 @@ def is_public(address: Address) -> bool:
     return not any(address in network for network in _REFUSED_V6)
 
 
-def resolve(host: str, port: int) -> Sequence[str]:
-    """Ask the system for the addresses of a host.
-
-    Raises:
-        OSError: it has none.
-    """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+def _uncounted(_: int) -> None:
+    """Any number will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +103,22 @@ class Fetcher:
         max_bytes: of an image.
         seconds: for one image, from the name server to the last byte, redirects included.
         ports: of other servers that may be connected to.
-        resolver: see :func:`resolve`.
+        lookups: resolve the names of hosts.
         permitted: which addresses may be connected to.
     """
 
     max_bytes: int
     seconds: float
     ports: tuple[int, ...] = (80, 443)
-    resolver: Resolver = resolve
+    lookups: Lookups = field(default_factory=Lookups)
     permitted: Callable[[Address], bool] = is_public
 
-    def __call__(self, url: str) -> bytes:
+    def __call__(self, url: str, count: Count = _uncounted) -> bytes:
         """Fetch one image.
+
+        Args:
+            url: where it is.
+            count: told of all bytes before they are kept; what it raises ends the fetching.
 
         Raises:
             ServiceError: ``invalid_url``, ``address_refused``, ``image_too_large``, ``fetch_timed_out`` or
@@ -131,7 +130,7 @@ class Fetcher:
                 parts, port = self._checked(url)
                 with closing(self._ask(parts, port, deadline)) as asked, asked.getresponse() as response:
                     if response.status not in _REDIRECTS:
-                        return self._body(response)
+                        return self._body(response, count)
                     url = self._next(parts, response)
         except TimeoutError:
             raise ServiceError("fetch_timed_out", f"it did not come within {self.seconds:g} s") from None
@@ -180,7 +179,7 @@ class Fetcher:
 
     def _connect(self, host: str, port: int, encrypted: bool, deadline: float) -> Any:
         failure: OSError | None = None
-        for address in self._addresses(host, port):
+        for address in self._addresses(host, port, deadline):
             try:
                 plain = socket.create_connection((str(address), port), timeout=_left(deadline))
                 return _Timed(_encrypt(plain, host, deadline) if encrypted else plain, deadline)
@@ -188,10 +187,12 @@ class Fetcher:
                 failure = error
         raise failure or OSError("no address")
 
-    def _addresses(self, host: str, port: int) -> list[Address]:
+    def _addresses(self, host: str, port: int, deadline: float) -> list[Address]:
         """The addresses of a host; one that is not permitted condemns them all."""
         try:
-            found = [ipaddress.ip_address(text) for text in self.resolver(host, port)]
+            found = [ipaddress.ip_address(text) for text in self.lookups(host, port, _left(deadline))]
+        except TimeoutError:
+            raise
         except (OSError, UnicodeError, ValueError):
             raise ServiceError("fetch_failed", "its host has no address") from None
         if not all(map(self.permitted, found)):
@@ -205,7 +206,7 @@ class Fetcher:
             raise ServiceError("fetch_failed", "a redirect leads from https to http")
         return target
 
-    def _body(self, response: http.client.HTTPResponse) -> bytes:
+    def _body(self, response: http.client.HTTPResponse, count: Count) -> bytes:
         if response.status != http.client.OK:
             raise ServiceError("fetch_failed", f"the other server answered with status {response.status}")
         if response.getheader("Content-Encoding", "identity").lower() != "identity":
@@ -213,14 +214,15 @@ class Fetcher:
         length = response.length
         if length is not None and length > self.max_bytes:
             raise self._too_large()
-        data = bytearray()
+        data = io.BytesIO()
         while chunk := response.read(_CHUNK):
-            data += chunk
-            if len(data) > self.max_bytes:
+            if data.tell() + len(chunk) > self.max_bytes:
                 raise self._too_large()
-        if length is not None and len(data) != length:
+            count(len(chunk))
+            data.write(chunk)
+        if length is not None and data.tell() != length:
             raise ServiceError("fetch_failed", "the other server ended too early")
-        return bytes(data)
+        return data.getvalue()
 
     def _too_large(self) -> ServiceError:
         return ServiceError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,16 +12,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from foveal.errors import bare
-from foveal.service.batcher import Pool, QueueFullError, Ticket
+from foveal.service.batcher import Pool, QueueFullError
 from foveal.service.errors import ServiceError, body_of, of_image
 from foveal.service.explain import explained
+from foveal.service.fetched import fetched
 from foveal.service.intake import Item, Order, read_order
 from foveal.service.limits import Held
 from foveal.service.logs import log
 from foveal.service.metrics import SCORED
 from foveal.service.models import LoadedModel
 from foveal.service.replies import json_reply, retry_after
-from foveal.service.settings import MIB
 from foveal.service.state import Notes, Service, notes_of, service_of
 
 _T = TypeVar("_T")
@@ -101,41 +100,17 @@ async def _results(
     make_call: Callable[[Item, Order, Service], _Call],
 ) -> tuple[list[_Outcome], float]:
     """One outcome an image, in their order, and the seconds that they waited for workers."""
-    items = await _fetched(service, order.items, held)
+    items = list(order.items)
+    if service.fetching is not None:
+        most = service.settings.max_body
+        items = await fetched(items, service.fetcher, service.fetching, held, most=most)
     ready = [number for number, item in enumerate(items) if item.error is None]
     outcomes: list[_Outcome] = [item.error or ServiceError("internal", "") for item in items]
     ticket = pool.submit([make_call(items[number], order, service) for number in ready])
-    judged = await _outcomes(ticket)
+    judged = await asyncio.wrap_future(ticket.future)
     for number, outcome in zip(ready, judged, strict=True):
         outcomes[number] = outcome
     return outcomes, ticket.waited
-
-
-async def _fetched(service: Service, items: Sequence[Item], held: Held) -> list[Item]:
-    """The same images, those with a URL fetched or with the error of it."""
-    wanted = [number for number, item in enumerate(items) if item.url is not None]
-    found = list(items)
-    if not wanted or service.fetching is None:
-        return found
-    calls = [partial(service.fetcher, items[number].url or "") for number in wanted]
-    fetched = await _outcomes(service.fetching.submit(calls))
-    for number, outcome in zip(wanted, fetched, strict=True):
-        if isinstance(outcome, Exception):
-            found[number] = replace(found[number], url=None, error=of_image(outcome))
-        elif held.count + len(outcome) > service.settings.max_body:
-            error = ServiceError(
-                "image_too_large",
-                f"the images of one request have more than {service.settings.max_body / MIB:.4g} MiB",
-            )
-            found[number] = replace(found[number], url=None, error=error)
-        else:
-            held.add(len(outcome))
-            found[number] = replace(found[number], url=None, data=outcome)
-    return found
-
-
-async def _outcomes(ticket: Ticket[_T]) -> list[_T | Exception]:
-    return await asyncio.wrap_future(ticket.future)
 
 
 async def _in_time(request: Request, work: Awaitable[_T], seconds: float) -> _T:
