@@ -38,6 +38,18 @@ Examples:
     help="Images to ask about; by default test where the ratings are split, else all.",
 )
 @click.option(
+    "--split",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="A split file that names the images of --part, such as recipes/biq2021-validation.json.",
+)
+@click.option(
+    "--leave-out",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Images not to ask about, such as near copies of training images; as for 'foveal evaluate'.",
+)
+@click.option(
     "--limit",
     type=click.IntRange(min=2),
     metavar="N",
@@ -80,6 +92,8 @@ def diagnose(
     *,
     out: str,
     part: str | None,
+    split: str | None,
+    leave_out: str | None,
     limit: int | None,
     samples: int,
     levels: str,
@@ -91,10 +105,10 @@ def diagnose(
 ) -> None:
     """Diagnose how a vision-language model reasons about quality.
 
-    MODEL is a folder: an image-text-to-text model as transformers has it, which is then asked in one
-    stage (image to description and verdict) and in two (image to description, description alone to
-    verdict); or a run with folders one-stage, and describe and judge. RATINGS are as for 'foveal
-    evaluate'.
+    MODEL is an image-text-to-text model as transformers has it, a folder or a name on the Hub
+    (owner/model), which is then asked in one stage (image to description and verdict) and in two (image
+    to description, description alone to verdict); or a run with folders one-stage, and describe and
+    judge. RATINGS are as for 'foveal evaluate'. Images that cannot be read are left out and named.
 
     You get: is the verdict the same when asked again; does it follow from the description; does it
     move, and rightly, when one attribute of the description is edited; what each layer would say; what
@@ -106,25 +120,39 @@ def diagnose(
             "state what the ratings mean: --low and --high, the ends of their scale (and --lower-is-better), "
             "or --dataset for a known set"
         )
+    from foveal.cli.text import one_line
     from foveal.evaluation.folder import refuse_existing
     from foveal.lab.reasoning.diagnosis.diagnose import IMAGES, DiagnoseConfig
 
     refuse_existing(out)
     config = DiagnoseConfig(samples=samples, batch=batch, seed=seed)
-    found = _diagnose(model, _rated(table, part), config, limit or IMAGES, levels, device=device, dtype=dtype)
+    rated = _rated(table, part, split, leave_out)
+    found = _diagnose(model, rated, config, limit or IMAGES, levels, device=device, dtype=dtype)
     from foveal.lab.reasoning.diagnosis.files import write_diagnosis
     from foveal.lab.reasoning.diagnosis.summary import summary_table
 
     written = write_diagnosis(out, found)
     click.echo(summary_table(found).to_text(), nl=False)
+    for name, reason in found.unreadable.items():
+        click.echo(f"foveal: left out {one_line(name)}: {one_line(reason)}", err=True)
     click.echo(f"{out}: {', '.join(written)}")
 
 
-def _rated(table: RatedTable, part: str | None) -> Ratings:
+def _rated(table: RatedTable, part: str | None, split: str | None, leave_out: str | None) -> Ratings:
     whole = read_table(table, table.low, table.high)
+    if split is not None:
+        from foveal.ratings.splits import read_split
+
+        whole = read_split(split).apply(whole)
     if part is None:
         part = "test" if "test" in whole.split else "all"
-    return whole if part == "all" else whole.part(part)
+    chosen = whole if part == "all" else whole.part(part)
+    if leave_out is None:
+        return chosen
+    from foveal.evaluation.leave_out import read_leave_out
+
+    without = frozenset(read_leave_out(leave_out))
+    return chosen.take(chosen.indices([name for name in chosen.names if name not in without]))
 
 
 def _diagnose(

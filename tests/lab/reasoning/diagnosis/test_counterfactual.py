@@ -15,6 +15,7 @@ from foveal.lab.reasoning.diagnosis.counterfactual import (
     judge_edits,
     most_moving,
     summarise,
+    summarise_kinds,
 )
 from foveal.lab.reasoning.question import Question
 from foveal.lab.reasoning.reasoner import OneStage, TwoStage, verdicts
@@ -70,6 +71,17 @@ def test_a_judge_that_turns_it_round_is_always_wrong() -> None:
     assert math.isnan(by_name["contrast"].sign_agreement.value)
     assert by_name["contrast"].mean_effect.value == pytest.approx(0, abs=1e-6)
     assert by_name["contrast"].flips == 0
+
+
+def test_kinds_show_what_the_whole_hides() -> None:
+    judge = PlantedReasoner(_by_text({"sharpness": 0.9, "noise": 0.1}))
+    changes = judge_edits(judge, [None] * 30, _descriptions(30), TOY)
+    kinds = {"sharpness": "one", "contrast": "one", "noise": "two"}
+    one, two = summarise_kinds(changes, kinds, 30)
+    assert (one.attribute, two.attribute) == ("one", "two")
+    assert one.edits + two.edits == len(changes)
+    assert (one.sign_agreement.value, two.sign_agreement.value) == (1, 0)
+    assert summarise_kinds(changes, {"warmth": "three"}, 30) == ()
 
 
 def test_a_judge_that_looks_at_the_image_alone_does_not_move() -> None:

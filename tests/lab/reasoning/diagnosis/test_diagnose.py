@@ -35,6 +35,8 @@ from foveal.lab.reasoning.levels import Q_INSTRUCT
 from foveal.lab.reasoning.question import StoredFeatures
 from foveal.lab.reasoning.reasoner import OneStage, TwoStage, closed_set_scores
 from foveal.lab.reasoning.vision_language import VisionLanguageModel
+from foveal.ratings.sources import read_ratings
+from foveal.ratings.splits import Split, write_split
 from foveal.ratings.table import DatasetCard, Ratings
 
 COUNT = 7
@@ -95,6 +97,20 @@ def test_figures_are_those_of_the_parts(found: Diagnosis) -> None:
     )
     told = np.array([[found.levels.words.index(answer.verdict) for answer in row] for row in one.answers])
     assert one.stability.differing.value == np.mean([len(set(row)) > 1 for row in told])
+
+
+def test_images_that_cannot_be_read_are_left_out_and_named(rated: Ratings, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    images = (rated.images[0], broken, *rated.images[1:])
+    scores = {name: np.insert(column, 1, 5.0) for name, column in rated.scores.items()}
+    more = Ratings(card=rated.card, images=images, scores=scores)
+    model = tiny_llava(3)
+    found = diagnose([ToldTwoStage(model, model)], more, DiagnoseConfig(samples=2, batch=1), parser=TOY)
+    assert list(found.unreadable) == [name for name in more.names if "broken" in name]
+    assert len(found.names) == len(found.mos) == len(found.reasoners[0].greedy) == COUNT - 1
+    assert np.isfinite(found.mos).all()
+    assert found.to_dict()["unreadable"].keys() == found.unreadable.keys()
 
 
 def rounded(figures: dict[str, Any]) -> str:
@@ -361,8 +377,20 @@ def test_folders_that_are_no_run(saved: Path, tmp_path: Path, parts: tuple[str, 
         (tmp_path / part).symlink_to(saved, target_is_directory=True)
     with pytest.raises(BackboneError, match=message):
         load_reasoners(tmp_path)
-    with pytest.raises(BackboneError, match="no such folder"):
+    with pytest.raises(BackboneError, match="no folder lies there"):
         load_reasoners(tmp_path / "missing")
+
+
+def test_models_may_be_named_as_on_the_hub(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def load(name: object, **_: Any) -> VisionLanguageModel:
+        asked.append(name)
+        return tiny_llava(3)
+
+    monkeypatch.setattr(VisionLanguageModel, "load", load)
+    assert [one.name for one in load_reasoners("owner/model")] == ["one-stage", "two-stage"]
+    assert asked == ["owner/model"]
 
 
 def _write_ratings(folder: Path, rated: Ratings) -> Path:
@@ -399,6 +427,27 @@ def test_the_command(
     assert figures["config"]["samples"] == 2
     assert run([*command, "--out", str(out)]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_the_command_asks_about_the_part_of_a_split(
+    saved: Path, rated: Ratings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def stop(model: str, chosen: Ratings, *_: Any, **__: Any) -> None:
+        asked.extend(chosen.names)
+        raise OutputError("far enough")
+
+    monkeypatch.setattr("foveal.cli.diagnose._diagnose", stop)
+    table = _write_ratings(tmp_path, rated)
+    names = read_ratings(table, card=DatasetCard("a", 1, 5)).names
+    split = tmp_path / "split.json"
+    write_split(split, Split({"validation": names[:4]}))
+    (tmp_path / "near.txt").write_text(names[1], encoding="utf-8")
+    command = ["diagnose", str(saved), str(table), "--low", "1", "--high", "5", "--out", str(tmp_path / "o")]
+    more = ["--split", str(split), "--part", "validation", "--leave-out", str(tmp_path / "near.txt")]
+    assert run([*command, *more]) == 2
+    assert asked == [names[0], *names[2:4]]
 
 
 def test_the_command_refuses_in_a_line(

@@ -14,7 +14,13 @@ from foveal.errors import FovealError
 from foveal.evaluation.significance import Estimate, bootstrap_interval
 from foveal.imaging.views import Pixels
 from foveal.lab.reasoning.diagnosis.attention import Attention, AttentionMean, add_attention
-from foveal.lab.reasoning.diagnosis.counterfactual import Change, Effect, judge_edits, summarise
+from foveal.lab.reasoning.diagnosis.counterfactual import (
+    Change,
+    Effect,
+    judge_edits,
+    summarise,
+    summarise_kinds,
+)
 from foveal.lab.reasoning.diagnosis.grounding import Grounding, measure_grounding
 from foveal.lab.reasoning.diagnosis.intervals import LEVEL, shown
 from foveal.lab.reasoning.diagnosis.lens import LensReading, read_lens
@@ -70,6 +76,7 @@ class ReasonerDiagnosis:
         grounding: does the verdict follow from the description?
         changes: what edits of the likeliest descriptions did, one by one.
         effects: what they did, in all and by attribute; empty where nothing could be edited.
+        kinds: what they did by kind of attribute, where the parser knows kinds.
         lens: what each layer would say after the likeliest description.
         words: the lens's candidates as text, (images, layers, candidates).
         attention: what the verdict looks at.
@@ -86,6 +93,7 @@ class ReasonerDiagnosis:
     grounding: Grounding
     changes: list[Change]
     effects: tuple[Effect, ...]
+    kinds: tuple[Effect, ...]
     lens: LensReading
     words: NDArray[np.str_]
     attention: Attention
@@ -105,6 +113,7 @@ class ReasonerDiagnosis:
             "stability": self.stability.to_dict(),
             "grounding": self.grounding.to_dict(),
             "counterfactuals": [effect.to_dict() for effect in self.effects],
+            "counterfactuals_by_kind": [effect.to_dict() for effect in self.kinds],
             "lens": {
                 "closed_set_by_layer": self.lens.closed.mean(axis=0).tolist(),
                 "agreement_with_output_by_layer": self.lens.agreement.tolist(),
@@ -203,6 +212,7 @@ class Collector:
             ),
             changes=self._changes,
             effects=summarise(self._changes, len(self._greedy), seed=config.seed),
+            kinds=summarise_kinds(self._changes, self._parser.kinds, len(self._greedy), seed=config.seed),
             lens=lens,
             words=_words(self._reasoner.judging.tokenizer, lens.tokens),
             attention=self._attention.result(),
@@ -225,7 +235,7 @@ def collect(
     Args:
         reasoners: who is asked.
         batches: of sources.
-        read: decodes a batch.
+        read: decodes a batch, or what of it can be decoded.
         config: how they are asked.
         parser: parser of descriptions.
         tell: called after each batch with what is done, and how many of how many pictures.
@@ -234,7 +244,7 @@ def collect(
     total, done = sum(len(batch) for batch in batches), 0
     for batch in batches:
         pixels = read(batch)
-        for collector in collectors:
+        for collector in collectors if pixels else ():
             collector.take(pixels)
         done += len(batch)
         tell("asking", done, total)

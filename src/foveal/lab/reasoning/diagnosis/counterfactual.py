@@ -7,7 +7,7 @@ and down at its worst. A one-stage model still sees the image, so that what it s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,7 @@ class Effect:
     """What edits of one attribute, or of all, do to verdicts.
 
     Attributes:
-        attribute: its name, or ``all``.
+        attribute: its name, that of a kind of attributes, or ``all``.
         edits: how many were judged.
         flips: share of edits that change the likeliest level.
         right_flips: share of these changes that go in the right direction.
@@ -217,6 +217,21 @@ def summarise(changes: Sequence[Change], images: int, *, seed: int = 0) -> tuple
     ]
     effects.sort(key=lambda effect: -effect.mean_effect.value)
     return (_effect("all", changes, images, seed), *effects)
+
+
+def summarise_kinds(
+    changes: Sequence[Change], kinds: Mapping[str, str], images: int, *, seed: int = 0
+) -> tuple[Effect, ...]:
+    """Effects of the edits of each kind of attributes: what holds of all together may not hold of one kind.
+
+    Args:
+        changes: of one reasoner.
+        kinds: kind of each attribute; those without one are left out.
+        images: how many there are, numbered from 0.
+        seed: of the bootstrap.
+    """
+    edited = {kind: [one for one in changes if kinds.get(one.attribute) == kind] for kind in kinds.values()}
+    return tuple(_effect(kind, edited[kind], images, seed) for kind in sorted(edited) if edited[kind])
 
 
 def most_moving(

@@ -7,7 +7,7 @@ verdict beside another on the same images.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from foveal.errors import RatingsError
 from foveal.lab.reasoning.diagnosis.collect import DiagnoseConfig, ReasonerDiagnosis, collect
 from foveal.lab.reasoning.diagnosis.intervals import Paired, compare_means
 from foveal.lab.reasoning.diagnosis.parser import Parser, own_parser
-from foveal.lab.reasoning.diagnosis.pictures import read_pictures
+from foveal.lab.reasoning.diagnosis.pictures import Reading
 from foveal.lab.reasoning.levels import Floats, LevelSet
 from foveal.lab.reasoning.reasoner import Reasoner
 from foveal.ratings.table import Ratings
@@ -43,6 +43,7 @@ class Diagnosis:
         merits: which way each attribute speaks, by its name.
         config: how was asked.
         reasoners: findings, in the order given.
+        unreadable: images that were left out, with the reason.
         compared: second reasoner against the first in each figure of single images; None of one alone.
     """
 
@@ -56,6 +57,7 @@ class Diagnosis:
     config: DiagnoseConfig
     reasoners: tuple[ReasonerDiagnosis, ...]
     compared: dict[str, Paired] | None
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """All figures, for JSON; what is undefined is None."""
@@ -69,6 +71,7 @@ class Diagnosis:
             "model": self.model,
             "ratings": self.ratings,
             "images": len(self.names),
+            "unreadable": self.unreadable,
             "levels": dict(zip(self.levels.words, self.levels.values, strict=True)),
             "config": asdict(self.config),
             "reasoners": {one.name: one.to_dict() for one in self.reasoners},
@@ -102,8 +105,7 @@ def diagnose(
 
     Raises:
         ValueError: not one or two reasoners, or they differ in levels or not in name.
-        RatingsError: fewer than two images are rated.
-        ImageError: an image cannot be read.
+        RatingsError: fewer than two images are rated, or can be read.
         BackboneError: a model does not show what a diagnostic needs.
     """
     config = config or DiagnoseConfig()
@@ -113,9 +115,24 @@ def diagnose(
     if any(one.levels != reasoners[0].levels for one in reasoners):
         raise ValueError("reasoners are compared in the same levels")
     chosen = _choose(ratings, images, config.seed)
+    batches = [
+        list(
+            zip(
+                chosen.names[start : start + config.batch],
+                chosen.images[start : start + config.batch],
+                strict=True,
+            )
+        )
+        for start in range(0, len(chosen), config.batch)
+    ]
+    reading = Reading()
+    collectors = collect(reasoners, batches, reading.read, config=config, parser=parser, tell=tell)
+    chosen = chosen.take(chosen.indices([name for name in chosen.names if name not in reading.failed]))
+    if len(chosen) < 2:
+        raise RatingsError(
+            f"{ratings.card.name}: {len(reading.failed)} images cannot be read, {len(chosen)} can"
+        )
     mos = chosen.quality()
-    batches = [chosen.images[start : start + config.batch] for start in range(0, len(chosen), config.batch)]
-    collectors = collect(reasoners, batches, read_pictures, config=config, parser=parser, tell=tell)
     found = tuple(collector.measure(mos) for collector in collectors)
     return Diagnosis(
         model=model,
@@ -128,6 +145,7 @@ def diagnose(
         config=config,
         reasoners=found,
         compared=_compare(*found, seed=config.seed) if len(found) == 2 else None,
+        unreadable=reading.failed,
     )
 
 

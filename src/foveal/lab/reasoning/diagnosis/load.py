@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from foveal.errors import BackboneError, UnknownBackboneError
+from foveal.errors import BackboneError
 from foveal.lab.reasoning.levels import Q_ALIGN, LevelSet
 from foveal.lab.reasoning.reasoner import OneStage, Reasoner, TwoStage
 from foveal.lab.reasoning.stamps import DESCRIBE_PART, JUDGE_PART, ONE_STAGE_PART
@@ -26,9 +26,9 @@ def load_reasoners(
     """Load what a folder holds.
 
     Args:
-        folder: a model in the layout of ``transformers``, which is asked in one stage, and in two, as
-            describer and judge; or a run with folders ``one-stage``, and ``describe`` and ``judge`` or one
-            ``two-stage`` that does both.
+        folder: a model in the layout of ``transformers``, or the name of one on the Hub (``owner/model``),
+            which is asked in one stage, and in two, as describer and judge; or a run with folders
+            ``one-stage``, and ``describe`` and ``judge`` or one ``two-stage`` that does both.
         levels: words of the verdict.
         batch: questions at a time.
         dtype: ``float32``, ``bfloat16`` or ``float16``.
@@ -38,17 +38,15 @@ def load_reasoners(
         One reasoner or two, the one-stage one first.
 
     Raises:
-        BackboneError: the folder is not there or holds none of these, or a model cannot be read.
+        BackboneError: the folder holds none of these, nothing has this name, or a model cannot be read.
     """
     root = Path(folder).expanduser()
-    if not root.is_dir():
-        raise UnknownBackboneError(f"{folder}: no such folder; give that of a model, or of a run")
 
     def load(name: str) -> VisionLanguageModel:
         return VisionLanguageModel.load(root / name, dtype=dtype, device=device)
 
-    if any((root / name).is_file() for name in ("config.json", "adapter_config.json")):
-        model = load(".")
+    if not root.is_dir() or any((root / name).is_file() for name in ("config.json", "adapter_config.json")):
+        model = VisionLanguageModel.load(root if root.is_dir() else folder, dtype=dtype, device=device)
         return OneStage(model, levels, batch=batch), TwoStage(model, model, levels, batch=batch)
     found: list[Reasoner] = []
     if (root / ONE_STAGE_PART).is_dir():

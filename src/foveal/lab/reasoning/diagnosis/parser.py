@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -37,12 +37,14 @@ class Parser:
             ValueError where the attribute is not mentioned.
         merits: whether more of an attribute is better (+1), worse (-1), or neither (0).
         most: highest degree of each attribute; 0 is the lowest.
+        kinds: what kind of attribute each is, where there are kinds that should be told apart.
     """
 
     statements: Callable[[str], Sequence[Stated]]
     edited: Callable[[str, str, int], str]
     merits: Mapping[str, int]
     most: Mapping[str, int]
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -74,4 +76,6 @@ def own_parser() -> Parser:
     from foveal.explanation.words import edited, statements
 
     merits = {name: one.merit for name, one in WORDINGS.items()}
-    return Parser(statements, edited, merits, {name: one.degrees - 1 for name, one in WORDINGS.items()})
+    most = {name: one.degrees - 1 for name, one in WORDINGS.items()}
+    kinds = {name: "measured" if one.measured else "impressions" for name, one in WORDINGS.items()}
+    return Parser(statements, edited, merits, most, kinds)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from foveal.errors import ImageError
 from foveal.imaging.decode import decode
 from foveal.imaging.views import Pixels
 from foveal.lab.reasoning.question import Picture, StoredFeatures
@@ -20,13 +21,25 @@ from foveal.lab.reasoning.vision_language import VisionLanguageModel
 _QUALITY = 80
 
 
-def read_pictures(paths: Sequence[Path]) -> list[Pixels]:
-    """Decode files.
+class Reading:
+    """Decodes named files; one that cannot be read is left out and noted.
 
-    Raises:
-        ImageError: one cannot be read.
+    Attributes:
+        failed: by name, why a file could not be read.
     """
-    return [decode(path).pixels for path in paths]
+
+    def __init__(self) -> None:
+        self.failed: dict[str, str] = {}
+
+    def read(self, files: Sequence[tuple[str, Path]]) -> list[Pixels]:
+        """Pixels of those files that can be read, in their order."""
+        found = []
+        for name, path in files:
+            try:
+                found.append(decode(path).pixels)
+            except ImageError as error:
+                self.failed[name] = str(error)
+        return found
 
 
 @torch.no_grad()

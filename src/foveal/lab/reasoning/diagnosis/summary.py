@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from foveal.evaluation.significance import Estimate
@@ -89,7 +89,9 @@ def measures(diagnosis: Diagnosis) -> tuple[Measure, ...]:
             higher=False,
             paired=compared.get("contradiction"),
         ),
+        Measure("Edits that change the level do so the right way", of_edits("right_flips"), higher=True),
         Measure("Edits move the score the right way", of_edits("sign_agreement"), higher=True),
+        *_by_kind(found),
         Measure("Mean effect of an edit on the score", of_edits("mean_effect"), higher=True, percent=False),
         Measure(
             "Attention on the description", tuple(described_attention(one) for one in found), higher=None
@@ -101,6 +103,14 @@ def measures(diagnosis: Diagnosis) -> tuple[Measure, ...]:
             "PLCC with people", tuple(one.agreement["plcc"] for one in found), higher=True, percent=False
         ),
     )
+
+
+def _by_kind(found: Sequence[ReasonerDiagnosis]) -> Iterator[Measure]:
+    """The direction of edits again, for each kind of attributes."""
+    by_kind = [{effect.attribute: effect for effect in one.kinds} for one in found]
+    for kind in dict.fromkeys(name for kinds in by_kind for name in kinds):
+        values = tuple(kinds[kind].sign_agreement if kind in kinds else _NONE for kinds in by_kind)
+        yield Measure(f"... edits of {kind}", values, higher=True)
 
 
 def summary_table(diagnosis: Diagnosis) -> Table:
