@@ -23,8 +23,17 @@ from foveal.ratings.table import DatasetCard, Ratings
 COMPONENTS = 5
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_from_the_start() -> None:
+    """Fixtures of whole files are made before those of single tests: they have one thread, too.
+
+    On small tensors more threads cost more than they give, and where other work runs, twenty times as much.
+    """
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread(one_thread_from_the_start: None) -> Iterator[None]:
     """Sums in one order: equal runs give equal bits, and tests side by side do not fight for the CPUs."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
