@@ -10,10 +10,10 @@ import pytest
 from foveal.evaluation.correlation import srcc
 from foveal.explanation.wordings import IMPRESSIONS, WORDINGS
 from foveal.lab.reasoning.impressions import (
-    Impressions,
     degrees_of_impressions,
+    fit_apart,
     fit_impressions,
-    kept_impressions,
+    kept,
     pool_tokens,
 )
 from foveal.lab.reasoning.levels import Q_ALIGN
@@ -45,6 +45,36 @@ def test_cross_fitting_gives_no_rating_away() -> None:
     # Networks that have seen the ratings know them by heart; those that describe an image have not.
     assert srcc(learnt.others[0], noise) > 0.5
     assert abs(srcc(learnt.fitted[0], noise)) < 0.2
+
+
+@pytest.mark.slow
+def test_a_second_pass_gives_no_rating_away_either() -> None:
+    random = np.random.default_rng(6)
+    train = random.normal(size=(400, 4, 150)).astype(np.float32)
+    noise = random.uniform(1, 5, 400)
+    apart = fit_apart(train, noise, networks=1)
+    assert apart.shape == (5, 4, 400)
+    # Each fold's targets know nothing of it, and there is one for every other image.
+    assert np.array_equal(np.isnan(apart).sum(axis=(0, 1)), np.full(400, 4))
+    second = fit_impressions(train, apart, train, networks=1).fitted
+    naive = fit_impressions(
+        train, np.tile(fit_impressions(train, noise, train, networks=1).fitted, (5, 1, 1)), train, networks=1
+    ).fitted
+    assert max(abs(srcc(row, noise)) for row in second) < 0.2
+    assert max(srcc(row, noise) for row in naive) > 0.3  # what cross-fitting alone would let through
+
+
+@pytest.mark.slow
+def test_a_second_pass_still_learns() -> None:
+    train, mos = data(900, 7)
+    second = fit_impressions(train, fit_apart(train, mos, networks=1), train, networks=1)
+    assert srcc(second.fitted[0], train[:, 0, 0]) > 0.9
+
+
+def test_two_folds_cannot_be_left_out_of_two() -> None:
+    train, mos = data(20, 5)
+    with pytest.raises(ValueError, match="three or more"):
+        fit_apart(train, mos, folds=2)
 
 
 @pytest.mark.slow
@@ -126,7 +156,7 @@ def test_what_other_eyes_saw_is_learnt_as_far_as_these_can_see_it() -> None:
     # Other eyes see a thing of each impression's own, and one that is hidden from these.
     hidden = np.random.default_rng(10).normal(size=900)
     seen = np.stack([3 + train[:, number, 2] for number in range(4)]) + 0.5 * hidden
-    learnt = fit_impressions(train, seen, others)
+    learnt = fit_impressions(train, np.tile(seen, (5, 1, 1)), others)
     for number in range(4):
         assert srcc(learnt.others[number], others[:, number, 2]) > 0.9
     assert abs(srcc(learnt.fitted[0], hidden)) < 0.15
@@ -135,16 +165,16 @@ def test_what_other_eyes_saw_is_learnt_as_far_as_these_can_see_it() -> None:
 def test_impressions_are_kept_for_the_same_and_fitted_anew_for_another(tmp_path: Path) -> None:
     asked = []
 
-    def fit(value: float) -> Impressions:
+    def fit(value: float) -> dict[str, np.ndarray]:
         asked.append(value)
-        return Impressions(*(np.full((4, 2), value) for _ in range(3)))
+        return {"fitted": np.full((4, 2), value)}
 
     made_of = ("tower", np.arange(3.0), [1, 2])
-    first = kept_impressions(tmp_path / "kept", made_of, lambda: fit(1.0))
-    again = kept_impressions(tmp_path / "kept", made_of, lambda: fit(2.0))
-    assert np.array_equal(first.fitted, again.fitted)
-    assert again.others.dtype == np.float64
-    other = kept_impressions(tmp_path / "kept", ("tower", np.arange(4.0), [1, 2]), lambda: fit(3.0))
+    first = kept(tmp_path / "kept", made_of, lambda: fit(1.0))
+    again = kept(tmp_path / "kept", made_of, lambda: fit(2.0))
+    assert np.array_equal(first["fitted"], again["fitted"])
+    assert again["fitted"].dtype == np.float64
+    other = kept(tmp_path / "kept", ("tower", np.arange(4.0), [1, 2]), lambda: fit(3.0))
     assert asked == [1.0, 3.0]
-    assert other.copied[0, 0] == 3
+    assert other["fitted"][0, 0] == 3
     assert not list((tmp_path / "kept").glob("*.part"))

@@ -28,7 +28,7 @@ def test_shipped_recipes_can_be_read(name: str) -> None:
 
 
 def test_both_ways_of_the_small_recipe_have_the_same_budget() -> None:
-    """Whoever compares one stage with two must not give less training to one: neither on images nor in all."""
+    """Whoever compares one stage with two must not give less training to one: on images, or in all."""
     recipe = read_reasoning_recipe(RECIPES / "two-stage-small-vit.toml")
     assert recipe.one_stage is not None
     for field in ("batch", "rate", "adaptation"):

@@ -7,7 +7,8 @@ for training images are cross-fitted: each image is described by networks that h
 that no description gives its own rating away.
 
 What only another trunk sees, the model cannot tell: its descriptions would be guesses, drawn anew each time.
-Such impressions are learnt a second time, by the model's own eyes: what of them these can see.
+Such impressions are learnt a second time, by the model's own eyes: what of them these can see. There, too, no
+network that describes an image may have its rating from anywhere: see :func:`fit_apart`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +77,8 @@ def fit_impressions(
 
     Args:
         train: what each impression looks at in the training images, (images, impressions, features).
-        mos: their ratings on 1-5, (images,); or what other eyes made of them, (impressions, images).
+        mos: their ratings on 1-5, (images,); or what other eyes made of them, (folds, impressions, images),
+            the first axis being the fold that is left out: see :func:`fit_apart`.
         others: pooled features of further images, (further, impressions, features).
         copies: pooled features of degraded copies of training images, (copies, impressions, features).
         sources: number of the training image that each is a copy of, (copies,).
@@ -91,7 +94,7 @@ def fit_impressions(
         raise ValueError(
             f"features have shape {train.shape}, expected (images, {len(IMPRESSIONS)}, features)"
         )
-    ratings = np.broadcast_to(np.asarray(mos, np.float64), (len(IMPRESSIONS), len(train)))
+    ratings = np.broadcast_to(np.asarray(mos, np.float64), (folds, len(IMPRESSIONS), len(train)))
     fold = _folds(len(train), groups, folds, seed)
     fitted = np.zeros((len(IMPRESSIONS), len(train)))
     further = np.zeros((len(IMPRESSIONS), len(others)))
@@ -108,7 +111,8 @@ def fit_impressions(
             learnt, held = np.flatnonzero(fold != left_out), np.flatnonzero(fold == left_out)
             of_held = np.flatnonzero(fold[origin] == left_out)
             for again in range(networks):
-                network = _fit(inside[learnt], ratings[number, learnt], seed + left_out + folds * again)
+                target = ratings[left_out, number, learnt]
+                network = _fit(inside[learnt], target, seed + left_out + folds * again)
                 fitted[number, held] += _predict(network, inside[held]) / networks
                 further[number] += _predict(network, outside) / (folds * networks)
                 copied[number, of_held] += _predict(network, beside[of_held]) / networks
@@ -117,8 +121,60 @@ def fit_impressions(
     return Impressions(fitted, further, copied)
 
 
-def kept_impressions(folder: Path, made_of: Sequence[object], fit: Callable[[], Impressions]) -> Impressions:
-    """Impressions of an earlier run, or fitted and kept.
+def fit_apart(
+    train: NDArray[np.float32],
+    mos: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    folds: int = 5,
+    networks: int = NETWORKS,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """What to learn impressions from a second time: for each fold, predictions that know nothing of it.
+
+    Cross-fitted predictions will not do: those for the other folds come from networks that have seen this
+    fold's ratings, and a second network could learn them back. So networks are fitted without two folds each,
+    and predict the one where the other is left out. Folds are those of :func:`fit_impressions`.
+
+    Args:
+        train: what each impression looks at in the training images, (images, impressions, features).
+        mos: their ratings on 1-5, (images,).
+        groups: images that belong together stay in one fold, (images,).
+        folds: of the cross-fitting; 3 or more.
+        networks: for each pair of folds and impression.
+        seed: of folds, initialisation and order.
+
+    Returns:
+        float64 (folds, impressions, images): first axis the fold that is left out. Its own images have NaN.
+
+    Raises:
+        ValueError: fewer than 3 folds, or fewer groups than folds.
+    """
+    if folds < 3:
+        raise ValueError(f"folds is {folds}: to leave two out, three or more are needed")
+    ratings = np.asarray(mos, np.float64)
+    fold = _folds(len(train), groups, folds, seed)
+    found = np.full((folds, len(IMPRESSIONS), len(train)), np.nan)
+    for number in range(len(IMPRESSIONS)):
+        mean, deviation = train[:, number].mean(axis=0), train[:, number].std(axis=0) + 1e-3
+        inside = torch.from_numpy((train[:, number] - mean) / deviation).float()
+        for first, second in combinations(range(folds), 2):
+            learnt = np.flatnonzero((fold != first) & (fold != second))
+            total = np.zeros(len(train))
+            for again in range(networks):
+                network = _fit(
+                    inside[learnt], ratings[learnt], seed + first + folds * (second + folds * again)
+                )
+                total += _predict(network, inside) / networks
+            for out, told in ((first, second), (second, first)):
+                found[out, number, fold == told] = total[fold == told]
+    return found
+
+
+def kept(
+    folder: Path, made_of: Sequence[object], fit: Callable[[], dict[str, NDArray[np.float64]]]
+) -> dict[str, NDArray[np.float64]]:
+    """Predictions of an earlier run, or fitted and kept.
 
     Args:
         folder: where they are kept, a file for each combination of what they are made of.
@@ -130,11 +186,11 @@ def kept_impressions(folder: Path, made_of: Sequence[object], fit: Callable[[], 
         digest.update(part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode())
     file = folder / f"{digest.hexdigest()[:24]}.safetensors"
     if file.exists():
-        return Impressions(**load_file(file))
+        return load_file(file)
     fitted = fit()
     folder.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(f".{os.getpid()}.part")
-    save_file({name: np.ascontiguousarray(value) for name, value in vars(fitted).items()}, part)
+    save_file({name: np.ascontiguousarray(value) for name, value in fitted.items()}, part)
     part.replace(file)
     return fitted
 

@@ -102,6 +102,16 @@ class LevelSet:
         count = len(self.words)
         return np.asarray(count - np.clip(np.ceil(share * count), 1, count), np.int64)
 
+    @property
+    def middles(self) -> tuple[float, ...]:
+        """Middle of the range of scores that each word stands for by :meth:`level_of`, from best to worst.
+
+        What a word is worth to a model that learnt words by equal ranges: ``values`` are a convention of the
+        field, by which an "excellent" is 5 though it stands for 4.2 to 5. Ranks are the same by both.
+        """
+        step = (HIGHEST - LOWEST) / len(self.words)
+        return tuple(HIGHEST - step * (place + 0.5) for place in range(len(self.words)))
+
     def soft(self, mos: ArrayLike) -> Floats:
         """Weights of the words whose expected value is the score: its two neighbours share it linearly.
 

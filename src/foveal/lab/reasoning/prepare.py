@@ -14,8 +14,9 @@ from foveal.lab.reasoning.degraded import Sight, draw_copies
 from foveal.lab.reasoning.impressions import (
     Impressions,
     degrees_of_impressions,
+    fit_apart,
     fit_impressions,
-    kept_impressions,
+    kept,
     pool_tokens,
 )
 from foveal.lab.reasoning.levels import Floats
@@ -158,10 +159,24 @@ class _Impressing:
         first = own if named is None else named
         if first is None:
             raise ValueError("impressions need a trunk to be learnt from")
-        learnt = self._by(first, self.parts.train.quality())
         if own is None or tower_digest(own) == tower_digest(first):
-            return learnt
-        return self._by(own, learnt.fitted)
+            return self._by(first, self.parts.train.quality())
+        return self._by(own, self._apart(first))
+
+    def _apart(self, tower: TwoViewTower) -> Floats:
+        """What another trunk makes of ratings, for the model's own to learn: (folds, impressions, images)."""
+        parts, told = self.parts, self.told
+        tokens, target = self.look.tokens(_TRAIN, tower), parts.train.quality()
+
+        def fit() -> dict[str, Floats]:
+            self.look.tell("impressions", 0, 1, f"{tower.config.trunk}, two folds left out")
+            groups = parts.train.groups
+            return {
+                "apart": fit_apart(_pooled(tokens), target, groups=groups, folds=told.folds, seed=told.seed)
+            }
+
+        made_of = ("apart", tower_digest(tower), target, parts.train.names, told.folds, told.seed)
+        return kept(self.look.cache / "impressions", made_of, fit)["apart"]
 
     def _by(self, tower: TwoViewTower, target: Floats) -> Impressions:
         parts, told = self.parts, self.told
@@ -169,10 +184,10 @@ class _Impressing:
         images = parts.train.names, parts.validation.names, list(self.sources)
         made_of = (tower_digest(tower), target, *images, told.folds, told.seed)
 
-        def fit() -> Impressions:
+        def fit() -> dict[str, Floats]:
             self.look.tell("impressions", 0, 1, tower.config.trunk)
             pooled = {name: _pooled(stored) for name, stored in tokens.items()}
-            return fit_impressions(
+            fitted = fit_impressions(
                 pooled[_TRAIN],
                 target,
                 pooled[_VALIDATION],
@@ -182,8 +197,9 @@ class _Impressing:
                 folds=told.folds,
                 seed=told.seed,
             )
+            return dict(vars(fitted))
 
-        return kept_impressions(self.look.cache / "impressions", made_of, fit)
+        return Impressions(**kept(self.look.cache / "impressions", made_of, fit))
 
 
 def _pooled(tokens: NDArray[np.float16]) -> NDArray[np.float32]:

@@ -82,8 +82,10 @@ class DescriptionConfig:
         unknown = [name for name in self.attributes if name not in WORDINGS]
         if unknown or not self.attributes:
             raise ValueError(f"attributes {unknown or 'none'}: expected some of {', '.join(WORDINGS)}")
-        if self.folds < 2:
-            raise ValueError(f"folds is {self.folds}, expected 2 or more")
+        if self.folds < 2 or (self.impressions is not None and self.folds < 3):
+            raise ValueError(
+                f"folds is {self.folds}, expected 2 or more, and 3 for impressions of another trunk"
+            )
 
     @property
     def tells_impressions(self) -> bool:
