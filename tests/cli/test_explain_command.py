@@ -75,6 +75,7 @@ def test_a_broken_image_is_named_and_stops_nothing(model: str, photo_folder: Pat
     html = page.read_text(encoding="utf-8")
     assert "2 images explained" in html
     assert paths[1] in html
+    assert html.index("Not explained") < html.index(f"<li>{paths[0]}: ")
 
 
 def test_the_map_is_a_picture(model: str, photo_folder: Path, tmp_path: Path) -> None:
@@ -109,11 +110,20 @@ def test_no_page_without_an_image(model: str, photo_folder: Path, tmp_path: Path
     assert not (tmp_path / "why.html").exists()
 
 
-def test_a_page_that_cannot_be_written_is_an_error(model: str, photo_folder: Path, tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_is_refused_before_any_work(
+    model: str, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from foveal.errors import OutputError
 
-    with pytest.raises(OutputError, match=r"why\.html: cannot be written"):
-        run(model, str(photo_folder / "a.jpg"), "--html", str(tmp_path / "none" / "why.html"))
+    monkeypatch.setattr(
+        "foveal.explanation.explainer.load_explainer", lambda *_, **__: pytest.fail("too late")
+    )
+    for target, message in (
+        (tmp_path / "none" / "why.html", "there is no folder"),
+        (tmp_path / "a.png", "a page"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            run(model, str(photo_folder / "a.jpg"), "--html", str(target))
 
 
 WITHOUT = ("torch", "transformers", "tokenizers", "onnx", "onnxruntime", "scipy", "foveal.lab")

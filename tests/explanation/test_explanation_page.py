@@ -17,6 +17,7 @@ from foveal.explanation.colours import colours
 from foveal.explanation.explainer import Explainer
 from foveal.explanation.explanation import Disagreement, Explanation
 from foveal.explanation.page import to_html
+from foveal.explanation.sentences import moved
 from foveal.explanation.terminal import show
 
 Explained = tuple[Explanation, NDArray[np.uint8]]
@@ -68,7 +69,7 @@ def test_all_that_is_known_is_told(explained: Explained) -> None:
         assert one.attribute.replace("_", " ") in text
         assert one.measured is None or one.measured.phrase in text
         for change in one.what_if:
-            assert f"{change.quality:.2f} ({change.change:+.2f})" in text
+            assert moved(change) in text
     for disagreement in explanation.disagreements:
         assert disagreement.text in text
     assert "constructed@1" in text
@@ -134,3 +135,9 @@ def test_a_terminal_shows_the_map_and_a_pipe_does_not(
     assert "\x1b" not in shown[False]
     assert " 5  excellent" in re.sub(r"\x1b\[[0-9;]*m", "", shown[True])
     assert " 5  excellent" not in shown[False]
+
+
+def test_a_change_too_small_to_show_is_none(explained: Explained) -> None:
+    change = next(change for one in explained[0].seen for change in one.what_if)
+    assert moved(replace(change, quality=3.2, change=-0.004)) == "3.20 (no change)"
+    assert moved(replace(change, quality=3.2, change=-0.006)) == "3.20 (-0.01)"

@@ -80,6 +80,10 @@ def explain(
     """
     if map_path is not None and Path(map_path).suffix.lower() != ".png":
         raise click.UsageError(f"--map writes PNG: {map_path} should end in .png")
+    if html is not None:
+        from foveal.report.file import check_target
+
+        check_target(html)
     # Threads of linear algebra gain nothing on products this small and wait for each other where CPUs are
     # busy; with one, sums do not depend on how many there are. NumPy reads this when it is first imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -98,19 +102,20 @@ def explain(
         run.explain(path, map_path)
     if html is not None:
         from foveal.explanation.page import to_html
+        from foveal.report.file import write_page
 
         if run.kept:
-            _write(html, to_html(run.kept).encode())
+            write_page(html, to_html(run.kept, run.failures))
         else:
             click.echo("foveal: no image could be explained, so there is no page", err=True)
-    ctx.exit(SOME_FAILED if run.failed and not keep_going else 0)
+    ctx.exit(SOME_FAILED if run.failures and not keep_going else 0)
 
 
 class _Run:
     """Explains images and shows each at once; those of a page are kept until its end, as thumbnails.
 
     Attributes:
-        failed: images that could not be explained.
+        failures: images that could not be explained, and why.
         kept: explanations and small pictures, for the page.
     """
 
@@ -120,7 +125,7 @@ class _Run:
         self._as_json = as_json
         self._keep = keep
         self._console = None if as_json else _console()
-        self.failed = 0
+        self.failures: list[tuple[str, str]] = []
         self.kept: list[tuple[Explanation, Pixels]] = []
 
     def explain(self, path: str, map_path: str | None) -> None:
@@ -157,7 +162,7 @@ class _Run:
     def _fail(self, path: str, reason: str) -> None:
         from foveal.cli.text import one_line
 
-        self.failed += 1
+        self.failures.append((path, reason))
         if self._as_json:
             click.echo(json.dumps({"source": path, "quality": None, "error": reason}))
         else:

@@ -83,11 +83,12 @@ _ANY, _LEFT, _WIDTH = 400, 16, 368
 _SIGNS = {1: ("+", "speaks for it"), -1: ("\N{MINUS SIGN}", "speaks against it"), 0: ("", "takes no side")}
 
 
-def to_html(explained: Sequence[tuple[Explanation, Pixels]]) -> str:
+def to_html(explained: Sequence[tuple[Explanation, Pixels]], failures: Sequence[tuple[str, str]] = ()) -> str:
     """Write one page about one image or several.
 
     Args:
         explained: each explanation, and the image that it is about, uint8 (height, width, 3).
+        failures: names of images that could not be explained, and why; they are listed.
     """
     names = [explanation.source or "image" for explanation, _ in explained]
     title = f"Why {names[0]} looks as it does" if len(names) == 1 else f"{len(names)} images explained"
@@ -99,12 +100,21 @@ def to_html(explained: Sequence[tuple[Explanation, Pixels]]) -> str:
         )
         parts.append(f'<nav aria-label="Images"><ol>{"".join(links)}</ol></nav>')
     parts.append("</header><main>")
+    parts += _failed(failures)
     for number, (explanation, pixels) in enumerate(explained):
         heading = f"<h2>{escape(_shown(names[number]))}</h2>" if len(names) > 1 else ""
         parts.append(f'<article id="image-{number}">{heading}')
         parts += _article(explanation, pixels)
         parts.append("</article>")
     return _PAGE.substitute(title=escape(_shown(title)), body="\n".join([*parts, "</main>"]))
+
+
+def _failed(failures: Sequence[tuple[str, str]]) -> Iterator[str]:
+    if failures:
+        items = "".join(
+            f"<li>{escape(_shown(name))}: {escape(_shown(reason))}</li>" for name, reason in failures
+        )
+        yield f'<aside class="alert"><h3>Not explained</h3><ul>{items}</ul></aside>'
 
 
 def _article(explanation: Explanation, pixels: Pixels) -> Iterator[str]:

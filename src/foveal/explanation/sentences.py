@@ -49,8 +49,9 @@ def moves(explanation: Explanation) -> tuple[str, ...]:
 
 
 def moved(change: WhatIf) -> str:
-    """What a verdict would be, and by how much that differs: ``3.45 (+0.62)``."""
-    return f"{change.quality:.2f} ({change.change:+.2f})"
+    """What a verdict would be, and by how much that differs: ``3.45 (+0.62)``, ``3.45 (no change)``."""
+    by = f"{change.change:+.2f}" if round(change.change, 2) else "no change"
+    return f"{change.quality:.2f} ({by})"
 
 
 def local(quality_map: NDArray[np.float32]) -> str:
