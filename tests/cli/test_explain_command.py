@@ -115,13 +115,12 @@ def test_a_page_that_cannot_be_written_is_refused_before_any_work(
 ) -> None:
     from foveal.errors import OutputError
 
-    monkeypatch.setattr(
-        "foveal.explanation.explainer.load_explainer", lambda *_, **__: pytest.fail("too late")
-    )
-    for target, message in (
-        (tmp_path / "none" / "why.html", "there is no folder"),
-        (tmp_path / "a.png", "a page"),
-    ):
+    def load(*_: object, **__: object) -> None:
+        pytest.fail("too late")
+
+    monkeypatch.setattr("foveal.explanation.explainer.load_explainer", load)
+    refused = {tmp_path / "none" / "why.html": "there is no folder", tmp_path / "a.png": "ends in .html"}
+    for target, message in refused.items():
         with pytest.raises(OutputError, match=message):
             run(model, str(photo_folder / "a.jpg"), "--html", str(target))
 
