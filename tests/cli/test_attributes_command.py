@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from foveal.attributes import ATTRIBUTES, measure
-from foveal.cli.attributes import COLUMNS, attributes
+from foveal.cli.attributes import COLUMNS, NOTE, attributes
 from foveal.imaging.decode import decode
 
 GOOD = ["a.jpg", "b.png", "c.webp", "inner/d.jpg"]
@@ -27,7 +27,7 @@ def test_a_table_for_each_image(photo_folder: Path, monkeypatch: pytest.MonkeyPa
     shown = run("photos")
     assert shown.exit_code == 1
     titles = [line for line in shown.stdout.splitlines() if not line.startswith(" ")]
-    assert titles == [f"photos/{name}" for name in GOOD]
+    assert titles == [*(f"photos/{name}" for name in GOOD), NOTE]
     readings = measure(decode("photos/a.jpg").pixels)
     table = shown.stdout.split("photos/b.png")[0].splitlines()[1:]
     assert [line.split()[0] for line in table] == list(ATTRIBUTES)

@@ -32,6 +32,13 @@ Examples:
 """
 
 
+NOTE = (
+    "Words compare with ordinary photographs: the outermost stand for the outer tenths of these. What is "
+    "noisier than most may still be too faint to see."
+)
+"""Below the tables: a word such as "noisy" says less than it seems to."""
+
+
 @click.command(epilog=EXAMPLES)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="PATHS...")
 @click.option(
@@ -89,6 +96,7 @@ def _measure(paths: tuple[str, ...], limits: Limits, show: _Shown) -> int:
             show.failure(path, str(error).removeprefix(f"{path}: "))
         else:
             show.readings(path, readings)
+    show.end()
     return failed
 
 
@@ -103,9 +111,15 @@ class _Shown(ABC):
     def failure(self, path: str, reason: str) -> None:
         """Show that an image could not be measured."""
 
+    def end(self) -> None:  # noqa: B027
+        """Say what there is to say once all is shown."""
+
 
 class _Tables(_Shown):
     """A small table for each image; failures go to standard error."""
+
+    def __init__(self) -> None:
+        self._shown = False
 
     def readings(self, path: str, readings: Mapping[str, Reading]) -> None:
         from foveal.cli.text import one_line
@@ -114,6 +128,7 @@ class _Tables(_Shown):
             (name, reading.phrase, f"{reading.value:.2f}", reading.place or "")
             for name, reading in readings.items()
         ]
+        self._shown = True
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         click.secho(one_line(path), bold=True)
         for name, phrase, value, place in rows:
@@ -124,6 +139,10 @@ class _Tables(_Shown):
         from foveal.cli.text import one_line
 
         click.echo(f"foveal: {one_line(path)}: {one_line(reason)}", err=True)
+
+    def end(self) -> None:
+        if self._shown:
+            click.secho(NOTE, dim=True)
 
 
 class _JsonLines(_Shown):

@@ -203,7 +203,7 @@ def _table(explanation: Explanation) -> str:
     rows = "".join(_row(one, most) for one in explanation.seen)
     heads = "".join(
         f'<th scope="col">{head}</th>'
-        for head in ("attribute", "described as", "measured as", "verdict if it were described otherwise")
+        for head in ("attribute", "described as", "measured, among photographs", "verdict if said otherwise")
     )
     return (
         '<div class="wide" role="region" tabindex="0" aria-label="Attributes"><table>'

@@ -72,7 +72,7 @@ def _attributes(explanation: Explanation) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title_justify="left")
     table.add_column("  attribute")
     table.add_column("said", overflow="fold")
-    table.add_column("measured", overflow="fold")
+    table.add_column("measured, among photographs", overflow="fold")
     for heading in ("verdict at worst", "at best"):
         table.add_column(heading, justify="right")
     for one in explanation.seen:
