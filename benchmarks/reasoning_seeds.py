@@ -2,7 +2,10 @@
 
 Usage:
   foveal diagnose runs/two-stage-0 BIQ2021 --dataset biq2021 --out diagnoses/0    # and so for 1, 2
-  python benchmarks/reasoning_seeds.py diagnoses/*/diagnosis.json
+  python benchmarks/reasoning_seeds.py diagnoses/?/diagnosis.json --control diagnoses/c*/diagnosis.json
+
+The control is a one-stage model whose verdicts learn what the judge learns (``verdict.one_stage_rule``): what
+two stages change beside it is due to the stages, and not to targets that are averages of ratings.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 Figures = dict[str, Any]
+CONTROL = "control"
+"""Column of one-stage models that learnt the judge's targets."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,14 @@ class Measure:
 
 def _all_edits(figures: Figures) -> Figures:
     return next(effect for effect in figures["counterfactuals"] if effect["attribute"] == "all")
+
+
+def _of_kind(kind: str) -> Callable[[Figures], float | None]:
+    def read(figures: Figures) -> float | None:
+        found = [one for one in figures["counterfactuals_by_kind"] if one["attribute"] == kind]
+        return found[0]["sign_agreement"]["value"] if found else None
+
+    return read
 
 
 def _image_only(figures: Figures) -> float | None:
@@ -53,6 +66,8 @@ MEASURES = (
     Measure("edits that change the level", lambda f: _all_edits(f)["flips"]),
     Measure("of these, in the right direction", lambda f: _all_edits(f)["right_flips"]["value"]),
     Measure("edits move the score the right way", lambda f: _all_edits(f)["sign_agreement"]["value"]),
+    Measure("... edits of impressions", _of_kind("impressions")),
+    Measure("... edits of what is measured", _of_kind("measured")),
     Measure("mean effect of an edit, on 1-5", lambda f: _all_edits(f)["mean_effect"]["value"], percent=False),
     Measure(
         "attention of the verdict on the description, mean of the layers",
@@ -70,16 +85,36 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="+", type=Path, help="diagnosis.json of each seed's run")
-    runs = [json.loads(path.read_text(encoding="utf-8")) for path in parser.parse_args().files]
-    names = list(runs[0]["reasoners"])
-    print(f"{len(runs)} seeds, {' / '.join(str(run['images']) for run in runs)} images, mean ± deviation\n")
-    print(f"| measure | {' | '.join(names)} | {names[-1]} over {names[0]} |")
-    print("|---|" + "---:|" * (len(names) + 1))
+    parser.add_argument("--control", nargs="*", type=Path, default=[], help="diagnosis.json of each control")
+    options = parser.parse_args()
+    runs, controls = ([_read(path) for path in paths] for paths in (options.files, options.control))
+    columns = {name: [run["reasoners"][name] for run in runs] for name in runs[0]["reasoners"]}
+    if controls:
+        columns[CONTROL] = [control["reasoners"]["one-stage"] for control in controls]
+    print(f"{_counted(runs)} images; {len(runs)} seeds", end="")
+    print(f", {len(controls)} controls" if controls else "", end="; mean ± deviation over seeds\n\n")
+    above = columns.pop("two-stage")
+    names = [*columns, "two-stage", *(f"two-stage over {name}" for name in columns)]
+    print(f"| measure | {' | '.join(names)} |")
+    print("|---|" + "---:|" * len(names))
     for measure in MEASURES:
-        columns = [[measure.read(run["reasoners"][name]) for run in runs] for name in names]
-        ratio = _ratio(columns[-1], columns[0]) if measure.percent else ""
-        cells = [_shown(column, measure.percent) for column in columns]
-        print(f"| {measure.name} | {' | '.join(cells)} | {ratio} |")
+        two, others = _values(measure, above), [_values(measure, column) for column in columns.values()]
+        cells = [_shown(values, measure.percent) for values in (*others, two)]
+        cells += [_ratio(two, other) if measure.percent else "" for other in others]
+        print(f"| {measure.name} | {' | '.join(cells)} |")
+
+
+def _read(path: Path) -> Figures:
+    figures: Figures = json.loads(path.read_text(encoding="utf-8"))
+    return figures
+
+
+def _counted(runs: list[Figures]) -> str:
+    return " / ".join(dict.fromkeys(str(run["images"]) for run in runs))
+
+
+def _values(measure: Measure, column: list[Figures]) -> list[float | None]:
+    return [measure.read(figures) for figures in column]
 
 
 def _shown(values: list[float | None], percent: bool) -> str:
@@ -92,8 +127,10 @@ def _shown(values: list[float | None], percent: bool) -> str:
 
 
 def _ratio(above: list[float | None], below: list[float | None]) -> str:
-    ratios = [one / other for one, other in zip(above, below, strict=True) if one is not None and other]
-    return _shown(list(ratios), percent=False) if ratios else "-"
+    """Ratio seed by seed; where there are fewer controls than seeds, of those that there are."""
+    pairs = zip(above, below, strict=False)
+    ratios: list[float | None] = [one / other for one, other in pairs if one is not None and other]
+    return _shown(ratios, percent=False)
 
 
 if __name__ == "__main__":
