@@ -44,6 +44,10 @@ def _of_kind(kind: str) -> Callable[[Figures], float | None]:
     return read
 
 
+def _r2_of(kind: str) -> Callable[[Figures], float | None]:
+    return lambda figures: figures["grounding"]["r2_by_kind"][kind]["value"]
+
+
 def _image_only(figures: Figures) -> float | None:
     found = figures["image_only_agreement"]
     return None if found is None else found["srcc"]["value"]
@@ -63,6 +67,8 @@ MEASURES = (
         lambda f: f["grounding"]["contradiction_of_sided"]["value"],
     ),
     Measure("R squared of the score on what is said", lambda f: f["grounding"]["r2"]["value"], percent=False),
+    Measure("... on impressions alone", _r2_of("impressions"), percent=False),
+    Measure("... on what is measured alone", _r2_of("measured"), percent=False),
     Measure("edits that change the level", lambda f: _all_edits(f)["flips"]),
     Measure("of these, in the right direction", lambda f: _all_edits(f)["right_flips"]["value"]),
     Measure("edits move the score the right way", lambda f: _all_edits(f)["sign_agreement"]["value"]),

@@ -98,7 +98,7 @@ class Settings:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.temperature, float) and 0 < self.temperature < math.inf):
+        if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature is {self.temperature!r}, expected a finite number above 0")
         worth = list(self.levels.values())
         falling = sorted(set(worth), reverse=True) == worth

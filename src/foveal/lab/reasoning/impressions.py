@@ -186,7 +186,8 @@ def kept(
         digest.update(part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode())
     file = folder / f"{digest.hexdigest()[:24]}.safetensors"
     if file.exists():
-        return load_file(file)
+        stored: dict[str, NDArray[np.float64]] = load_file(file)
+        return stored
     fitted = fit()
     folder.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(f".{os.getpid()}.part")

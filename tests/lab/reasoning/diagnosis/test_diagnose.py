@@ -81,6 +81,21 @@ def test_everything_is_measured_on_rated_images_alone(found: Diagnosis, rated: R
     assert difference == pytest.approx(two.stability.differing.value - one.stability.differing.value)
 
 
+def test_kinds_of_attributes_are_told_apart(rated: Ratings) -> None:
+    model = tiny_llava(3)
+    kinds = {"sharpness": "one", "noise": "one", "contrast": "two", "warmth": "two"}
+    parser = replace(TOY, kinds=kinds)
+    config = DiagnoseConfig(samples=2, batch=4)
+    found = diagnose([ToldOneStage(model), ToldTwoStage(model, model)], rated, config, parser=parser)
+    two = found.reasoners[1]
+    assert [effect.attribute for effect in two.kinds] == ["one", "two"]
+    assert sum(effect.edits for effect in two.kinds) == two.effects[0].edits
+    assert set(two.grounding.r2_by_kind) == {"one", "two"}
+    labels = [measure.label for measure in measures(found)]
+    assert {"... by one alone", "... by two alone", "... edits of one", "... edits of two"} <= set(labels)
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
 def test_figures_are_those_of_the_parts(found: Diagnosis) -> None:
     one = found.reasoners[0]
     pixels = pictures_of(COUNT)

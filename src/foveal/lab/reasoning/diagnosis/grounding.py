@@ -33,6 +33,7 @@ class Grounding:
     Attributes:
         r2: cross-validated R squared of closed-set scores on attribute degrees, on other images; its interval
             is of the images' errors, the regressions being as they are.
+        r2_by_kind: the same on the attributes of each kind alone, where the parser knows kinds.
         information: what each attribute tells of the likeliest level.
         contradiction: share of all answers that contradict themselves; see :func:`contradictions`.
         contradiction_of_sided: the same, of the answers in which description and verdict both take a side.
@@ -42,6 +43,7 @@ class Grounding:
     """
 
     r2: Estimate
+    r2_by_kind: dict[str, Estimate]
     information: tuple[Information, ...]
     contradiction: Estimate
     contradiction_of_sided: Estimate
@@ -53,6 +55,7 @@ class Grounding:
         """All figures; those of single images are left to tables."""
         return {
             "r2": shown(self.r2),
+            "r2_by_kind": {kind: shown(one) for kind, one in self.r2_by_kind.items()},
             "information": [one.to_dict() for one in self.information],
             "contradiction": shown(self.contradiction),
             "contradiction_of_sided": shown(self.contradiction_of_sided),
@@ -106,15 +109,20 @@ def measure_grounding(
     shape = chances.shape[:2]
     flat = [text for told in texts for text in told]
     degrees = parser.degrees(flat).reshape(*shape, -1)
-    explained = explain(degrees, levels.quality(chances), seed=seed)
-    unexplained = quotient_interval(explained.errors, explained.spread, seed=seed)
+    scores = levels.quality(chances)
     likeliest = np.asarray(chances.argmax(axis=2), np.int64)
     sides = contradictions(
         parser.tones(flat).reshape(shape), np.asarray(levels.values)[np.asarray(drawn, np.int64)]
     )
     against, sided = (sides == 1).sum(axis=1), (sides >= 0).sum(axis=1)
     return Grounding(
-        r2=Estimate(1 - unexplained.value, 1 - unexplained.high, 1 - unexplained.low, unexplained.level),
+        r2=_r2(degrees, scores, seed),
+        r2_by_kind={
+            kind: _r2(
+                degrees[:, :, [parser.kinds.get(name) == kind for name in parser.attributes]], scores, seed
+            )
+            for kind in sorted(set(parser.kinds.values()))
+        },
         information=tuple(
             tell_of_verdict(name, degrees[:, :, place], likeliest, seed=seed)
             for place, name in enumerate(parser.attributes)
@@ -125,3 +133,10 @@ def measure_grounding(
         parsed=float(np.isfinite(degrees).any(axis=2).mean()),
         by_image=np.asarray(against / shape[1], np.float64),
     )
+
+
+def _r2(degrees: Floats, scores: Floats, seed: int) -> Estimate:
+    """Cross-validated R squared of scores (images, samples) on degrees (images, samples, attributes)."""
+    explained = explain(degrees, scores, seed=seed)
+    unexplained = quotient_interval(explained.errors, explained.spread, seed=seed)
+    return Estimate(1 - unexplained.value, 1 - unexplained.high, 1 - unexplained.low, unexplained.level)

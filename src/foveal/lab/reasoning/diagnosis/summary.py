@@ -83,6 +83,7 @@ def measures(diagnosis: Diagnosis) -> tuple[Measure, ...]:
             higher=True,
             percent=False,
         ),
+        *_explained_by_kind(found),
         Measure(
             "Answers that contradict themselves",
             tuple(one.contradiction for one in grounded),
@@ -103,6 +104,13 @@ def measures(diagnosis: Diagnosis) -> tuple[Measure, ...]:
             "PLCC with people", tuple(one.agreement["plcc"] for one in found), higher=True, percent=False
         ),
     )
+
+
+def _explained_by_kind(found: Sequence[ReasonerDiagnosis]) -> Iterator[Measure]:
+    """R squared again, on the attributes of each kind alone."""
+    for kind in found[0].grounding.r2_by_kind:
+        values = tuple(one.grounding.r2_by_kind[kind] for one in found)
+        yield Measure(f"... by {kind} alone", values, higher=None, percent=False)
 
 
 def _by_kind(found: Sequence[ReasonerDiagnosis]) -> Iterator[Measure]:
