@@ -110,6 +110,34 @@ async def closed_loop(client: Client, wires: Sequence[bytes], count: int, at_onc
     ]
 
 
+async def paced_loop(
+    client: Client, wires: Sequence[bytes], rate: float, seconds: float, at_once: int
+) -> list[Answer]:
+    """Send requests in a closed loop at a rate: callers think between an answer and their next request.
+
+    Where answers come too slowly for the rate, callers do not think, and fewer requests are sent.
+
+    Args:
+        client: sends.
+        wires: requests, taken in turn.
+        rate: requests a second, of all callers.
+        seconds: how long.
+        at_once: callers; each waits for an answer before it asks again.
+    """
+    waiting, begun = cycle(wires), time.perf_counter()
+
+    async def caller(number: int) -> list[Answer]:
+        answers: list[Answer] = []
+        due = begun + number / rate
+        while max(due, time.perf_counter()) < begun + seconds:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            answers.append(await client.ask(next(waiting)))
+            due += at_once / rate
+        return answers
+
+    return [answer for answers in await asyncio.gather(*map(caller, range(at_once))) for answer in answers]
+
+
 async def open_loop(
     client: Client, wires: Sequence[bytes], rate: float, seconds: float, rng: np.random.Generator
 ) -> list[Answer]:

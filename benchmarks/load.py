@@ -25,6 +25,7 @@ from _client import (
     Client,
     closed_loop,
     open_loop,
+    paced_loop,
     percentile,
     request,
     statuses,
@@ -56,7 +57,7 @@ class Plan:
         rounds: turns of each contestant.
         turn: length of a turn, in seconds.
         warm_up: of the service, in seconds.
-        steady: at 80 % of capacity, in seconds.
+        steady: at 80 % of capacity, in seconds: once in a closed loop, once in an open one.
         overload: at three times the capacity, in seconds.
         count: photographs to make.
         large: images in a large request.
@@ -110,7 +111,7 @@ def main() -> None:
             rows = Bench(options.model, service, runner, images, plan).measure()
         origin = f"from {options.images}" if options.images else "of 512 x 512, made from the examples"
         loops = f"{plan.callers} callers in closed loops, Poisson arrivals in open ones"
-        times = f"{plan.steady:g} s at {SHARE:.0%}, {plan.overload:g} s at {OVERLOAD:g} x capacity"
+        times = f"{plan.steady:g} s each at {SHARE:.0%}, {plan.overload:g} s at {OVERLOAD:g} x capacity"
         notes = [
             load(options.model).card.model,
             f"{len(files)} files {origin}, {mean_kilobytes(files):.0f} kB on average",
@@ -183,19 +184,25 @@ class Bench:
         memory[warm := "memory after the warm-up and the closed loops"] = self._service.megabytes()
         rows = self._rate_rows(rates)
         capacity = figure(rates[SINGLE]).median
-        progress(f"{plan.steady:g} s at {SHARE:.0%} of {capacity:.0f} images/s")
+        progress(f"twice {plan.steady:g} s at {SHARE:.0%} of {capacity:.0f} images/s")
+        closed = self._runner.run(
+            paced_loop(self._client, self._single, SHARE * capacity, plan.steady, plan.callers)
+        )
+        rows += answered(f"at {SHARE:.0%}, closed loop", closed, {200})
         steady = self._runner.run(self._arrive(SHARE * capacity, plan.steady))
-        memory[after := f"memory after {plan.steady:g} s at {SHARE:.0%}"] = self._service.megabytes()
-        rows += answered(f"at {SHARE:.0%}", steady, {200})
+        memory[f"memory after twice {plan.steady:g} s at {SHARE:.0%}"] = self._service.megabytes()
+        rows += answered(f"at {SHARE:.0%}, open loop", steady, {200})
         progress(f"{plan.overload:g} s at {OVERLOAD:g} times that")
         burst, recovery = self._runner.run(self._overload(OVERLOAD * capacity, percentile(steady, 99) / 1e3))
         memory["memory at the end"] = self._service.megabytes()
         rows += answered(f"at {OVERLOAD:g} x capacity", burst, ALLOWED)
         rows.append(_one("recovery after it", recovery, "s", 2))
         self._runner.run(self._client.close())
-        growth = _one("... growth from the line above", 100 * (memory[after] / memory[warm] - 1), "%", 1)
         for name, value in memory.items():
-            rows += [_one(name, value, "MB", 0), *([growth] if name == after else [])]
+            rows.append(_one(name, value, "MB", 0))
+            if name not in (warm, "memory at the start"):
+                growth = 100 * (value / memory[warm] - 1)
+                rows.append(_one("... growth since the warm-up", growth, "%", 1))
         return rows
 
     def _rate_rows(self, rates: Rates) -> list[Row]:

@@ -15,6 +15,7 @@ from _client import (
     arrivals,
     closed_loop,
     open_loop,
+    paced_loop,
     percentile,
     request,
     statuses,
@@ -80,6 +81,22 @@ def test_closed_loops_have_as_many_callers_and_no_more():
     assert len(server.bodies) == 20
     assert server.most == server.connections == 4
     assert sum(b"filename" in body and body.count(b"filename") == 2 for body in server.bodies) == 10
+
+
+@pytest.mark.parametrize(("takes", "rate", "sent"), [(0.0, 40, 20), (0.2, 40, 8)])
+def test_paced_loops_keep_the_rate_or_wait_for_answers(takes, rate, sent):
+    async def go():
+        server = Server(takes)
+        async with server as port:
+            client = Client(port)
+            answers = await paced_loop(client, [request([b"a"])], rate, 0.5, 2)
+            await client.close()
+        return server, answers
+
+    server, answers = asyncio.run(go())
+    assert server.most <= 2
+    # Two callers send half of the rate each, or a request an answer: then three each within half a second.
+    assert sent - 4 <= len(answers) <= sent + 1
 
 
 def test_open_loops_do_not_wait_for_answers():
