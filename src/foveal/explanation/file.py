@@ -10,7 +10,6 @@ what float16 tensors are widened to) and ``sha256`` over all of it. Nothing is e
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -86,8 +85,6 @@ class Settings:
         levels: words of the verdict, from best to worst, and what they are worth on 1-5.
         describer: shape of the language model that describes.
         judge: shape of the one that judges.
-        temperature: what the judge's logits are divided by, so that its probabilities are as often right as
-            they say; 1 leaves them as they are.
     """
 
     vocabulary: Vocabulary
@@ -95,11 +92,8 @@ class Settings:
     levels: Mapping[str, float]
     describer: DecoderShape
     judge: DecoderShape
-    temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature is {self.temperature!r}, expected a finite number above 0")
         worth = list(self.levels.values())
         falling = sorted(set(worth), reverse=True) == worth
         if len(worth) < 2 or not falling or not LOWEST <= worth[-1] <= worth[0] <= HIGHEST:
@@ -132,7 +126,6 @@ class Settings:
             levels={str(word): float(worth) for word, worth in values["levels"]},
             describer=DecoderShape(**values["describer"]),
             judge=DecoderShape(**values["judge"]),
-            temperature=float(values.get("temperature", 1.0)),
         )
 
 

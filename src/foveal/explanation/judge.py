@@ -37,7 +37,6 @@ class Judge:
         self._decoder = decoder
         self._vocabulary: Vocabulary = settings.vocabulary
         self._conversation = settings.conversation
-        self._temperature = settings.temperature
         self._levels = [self._vocabulary.encode(f" {word}")[0] for word in settings.levels]
         if len(set(self._levels)) < len(self._levels):
             raise ValueError(f"levels {', '.join(settings.levels)} share a first token; choose other words")
@@ -68,5 +67,5 @@ class Judge:
             row[: len(tokens)] = tokens
         hidden = self._decoder.read(self._decoder.embedding[padded], self._decoder.start(*padded.shape))
         logits = self._decoder.logits(hidden[np.arange(len(asked)), ends])[:, self._levels].astype(np.float64)
-        weights = np.exp((logits - logits.max(axis=1, keepdims=True)) / self._temperature)
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(weights / weights.sum(axis=1, keepdims=True))

@@ -14,7 +14,7 @@ from foveal.assessment import HIGHEST, LOWEST
 from foveal.explanation.colours import STOPS, hexadecimal
 from foveal.explanation.explanation import Explanation, Seen, Told, WhatIf
 from foveal.explanation.picture import overlay, thumbnail
-from foveal.explanation.sentences import grade, label, local, moved, moves, share
+from foveal.explanation.sentences import FIRMLY, grade, label, local, moved, moves, share
 from foveal.imaging.views import Pixels
 
 _LONGEST = 480
@@ -159,7 +159,7 @@ def _score(explanation: Explanation) -> Iterator[str]:
         yield f"<dt{kind}>{escape(word)}</dt>"
         yield f'<dd class="track"><i style="width: {100 * probability:.1f}%; background: {colour}"></i></dd>'
         yield f"<dd>{share(probability)}</dd>"
-    yield "</dl></div>"
+    yield f"</dl><small>{FIRMLY}</small></div>"
 
 
 def _axis(explanation: Explanation) -> str:

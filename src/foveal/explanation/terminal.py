@@ -12,7 +12,7 @@ from rich.text import Text
 from foveal.cli.text import one_line
 from foveal.explanation.colours import hexadecimal
 from foveal.explanation.explanation import Explanation, Seen
-from foveal.explanation.sentences import grade, label, local, moves, share
+from foveal.explanation.sentences import FIRMLY, grade, label, local, moves, share
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +31,7 @@ def show(explanation: Explanation, console: Console) -> None:
     heading.add_row("  verdict", _graded(verdict.quality, verdict.level), "from the description alone")
     console.print(heading, highlight=False)
     console.print(_levels(explanation, console))
+    console.print(Text(f"    {FIRMLY}", style="dim"))
     for disagreement in explanation.disagreements:
         text = Text.assemble(("disagrees ", "bold red"), one_line(disagreement.text))
         console.print(Padding(text, (0, 0, 0, 2), expand=False))

@@ -197,3 +197,13 @@ class TestClosedSet:
 def test_wrong_level_sets(words: tuple[str, ...], values: tuple[float, ...], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         LevelSet(words, values)
+
+
+@pytest.mark.parametrize("levels", [Q_ALIGN, Q_BENCH, Q_INSTRUCT])
+def test_the_middle_of_a_level_is_the_mean_of_the_scores_that_it_stands_for(levels: LevelSet) -> None:
+    assert np.array_equal(levels.level_of(levels.middles), np.arange(len(levels.words)))
+    scores = np.linspace(1.0001, 5, 6000)
+    means = [scores[levels.level_of(scores) == place].mean() for place in range(len(levels.words))]
+    assert levels.middles == pytest.approx(means, abs=0.01)
+    # Ranks by middles are those by values: both are the same straight line.
+    assert np.corrcoef(levels.middles, levels.values)[0, 1] == pytest.approx(1)

@@ -87,7 +87,7 @@ def write_explainer(
         path: where to; an existing file is replaced.
         card: what it is.
         images: to compare on, uint8 (height, width, 3) each; at least one.
-        levels: words of the verdict.
+        levels: words of the verdict; in the file each is worth the middle of the scores that it stands for.
         most_tokens: longest description.
         store_float16: keep weights as float16 in the file.
         tolerance: largest difference of a probability that is accepted before weights are rounded.
@@ -107,7 +107,7 @@ def write_explainer(
     settings = Settings(
         vocabulary=_shared_vocabulary(seeing, reading),
         conversation=conversation(seeing, reading, levels, most_tokens),
-        levels=dict(zip(levels.words, levels.values, strict=True)),
+        levels=dict(zip(levels.words, levels.middles, strict=True)),
         describer=_shape(seeing),
         judge=_shape(reading),
     )
