@@ -11,8 +11,8 @@ GRADES = ("bad", "poor", "fair", "good", "excellent")
 """Names of 1, 2, 3, 4 and 5: the absolute category rating of ITU-T P.910."""
 
 FIRMLY = "how firmly the words decide, not how often they are right"
-"""What a verdict's probabilities are: the judge learnt a rule over descriptions, and cannot know how far that is
-from the one image's rating."""
+"""What a verdict's probabilities are: the judge learnt a rule over descriptions, and cannot know how far that
+is from the one image's rating."""
 
 _DOWN, _ACROSS = ("at the top", "", "at the bottom"), ("on the left", "", "on the right")
 _CORNERS = {
