@@ -51,8 +51,16 @@ def test_failures_stand_in_their_place(client: TestClient, png: bytes) -> None:
 def test_they_have_limits_too(start: Start, png: bytes) -> None:
     with start(max_pixels=100, explain_queue=2) as client:
         assert error_of(client.post("/v1/explain", files=parts(("a", png)))) == (413, "too_many_pixels")
-        full = client.post("/v1/explain", files=parts(*[("a", png)] * 3))
-        assert error_of(full) == (429, "too_busy")
+        # Never is there room for three: nobody is told to come again.
+        three = client.post("/v1/explain", files=parts(*[("a", png)] * 3))
+        assert error_of(three) == (413, "too_many_images")
+        assert "Retry-After" not in three.headers
+        entries = [{"data": base64.b64encode(png).decode()}] * 3
+        assert error_of(client.post("/v1/explain", json={"images": entries})) == (413, "too_many_images")
+        assert "(2 to be explained)" in client.get("/openapi.json").json()["info"]["description"]
+    with start(explain_queue=2) as client:
+        assert client.post("/v1/explain", files=parts(*[("a", png)] * 2)).status_code == 200
+        assert client.post("/v1/score", files=parts(*[("a", png)] * 3)).status_code == 200
 
 
 def test_prompts_are_not_read(client: TestClient, png: bytes) -> None:

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from service_helpers import MakePhoto, encoded
 
 from foveal.assessor import Assessor
 from served import Served, answer, form, served
 
 QUICK = ("--explain-workers", "0", "--threads", "1")
+IMAGES = 32
 
 
 @pytest.fixture(scope="module")
@@ -194,8 +196,25 @@ def test_too_many_connections_are_told_so(strict: Served) -> None:
     wait_for_room()
 
 
-def test_sigterm_lets_it_finish(running: Served, png: bytes) -> None:
-    connection, rest = upload(running, png)
+def work(running: Served, image: bytes) -> socket.socket:
+    """A request that takes a while, whose body is there, and whose images are being judged."""
+    one = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + image + b"\r\n"
+    body = IMAGES * one + b"--b--\r\n"
+    head = b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    connection = running.connect()
+    connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    while b"foveal_images_in_flight 0.0" in running.request("GET", "/metrics")[2]:
+        time.sleep(0.01)
+    return connection
+
+
+@pytest.fixture(scope="module")
+def large(make_photo: MakePhoto) -> bytes:
+    return encoded(make_photo(1200, 1600), "JPEG")
+
+
+def test_sigterm_lets_it_finish(running: Served, large: bytes) -> None:
+    connection = work(running, large)
     running.signal(signal.SIGTERM)
     assert running.line("draining")["requests"] == 1
     status, _, body = running.request("GET", "/readyz")
@@ -204,12 +223,29 @@ def test_sigterm_lets_it_finish(running: Served, png: bytes) -> None:
     assert (status, code_of(body)) == (503, "draining")
     assert headers["retry-after"]
     assert running.request("GET", "/healthz")[0] == 200
-    connection.sendall(rest)
     status, headers, body = answer(connection)
     assert status == 200
-    assert json.loads(body)["results"][0]["quality"]
+    assert len([row for row in json.loads(body)["results"] if row["quality"]]) == IMAGES
     assert running.end() == 0
-    assert running.line("drained")
+    assert running.line("drained")["refused"] == 0
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["silent", "sending"])
+def test_sigterm_does_not_wait_for_bodies(running: Served, png: bytes, goes_on: bool) -> None:
+    connection, rest = upload(running, png)
+    begun = time.monotonic()
+    running.signal(signal.SIGTERM)
+    running.line("draining")
+    if goes_on:
+        connection.sendall(rest)
+    status, headers, body = answer(connection)
+    assert (status, code_of(body)) == (503, "draining")
+    assert headers["x-request-id"] == json.loads(body)["error"]["request_id"]
+    assert headers["retry-after"]
+    assert running.end() == 0
+    assert time.monotonic() - begun < 25, "the grace of 30 s is for work"
+    assert running.line("drained")["refused"] == 1
+    assert not any("exception" in line for line in running.seen)
 
 
 def test_sigterm_without_work_ends_at_once(running: Served) -> None:
@@ -224,23 +260,27 @@ def test_sigint_ends_like_ctrl_c(running: Served) -> None:
     assert running.end() == 130
 
 
-def test_a_second_signal_does_not_wait(running: Served, png: bytes) -> None:
-    connection, _ = upload(running, png)
-    with connection:
+def test_a_second_signal_does_not_wait(running: Served, large: bytes) -> None:
+    with work(running, large) as connection:
         running.signal(signal.SIGTERM)
         running.line("draining")
         running.signal(signal.SIGTERM)
         assert running.end() == 2
+        assert not connection.recv(12).endswith(b"500")
 
 
-def test_grace_has_an_end(tiny_model_path: Path, png: bytes) -> None:
-    with served("--model", str(tiny_model_path), *QUICK, "--grace", "0.2") as running:
-        connection, _ = upload(running, png)
-        with connection:
-            running.signal(signal.SIGTERM)
-            assert running.end() == 2
-            assert running.line("cut_off")["level"] == "error"
-            assert "--grace" in running.line("text")["text"]
+def test_grace_has_an_end(tiny_model_path: Path, large: bytes) -> None:
+    with (
+        served("--model", str(tiny_model_path), *QUICK, "--grace", "0.05") as running,
+        work(running, large) as connection,
+    ):
+        running.signal(signal.SIGTERM)
+        status, headers, body = answer(connection)
+        assert (status, code_of(body)) == (503, "draining")
+        assert headers["x-request-id"]
+        assert running.end() == 2
+        assert running.line("cut_off")["level"] == "error"
+        assert "--grace" in running.line("text")["text"]
 
 
 def test_a_lame_duck_refuses_for_a_while(tiny_model_path: Path) -> None:

@@ -23,6 +23,10 @@ from service_helpers import (
 
 from foveal.artifact.file import Artifact
 from foveal.assessor import Assessor
+from foveal.service.drain import Life
+from foveal.service.errors import ServiceError
+from foveal.service.metrics import Metrics
+from foveal.service.observe import Observed
 
 
 @pytest.fixture
@@ -174,8 +178,62 @@ def test_grace_has_an_end(
         taken = callers.submit(client.post, "/v1/score", files=parts(("x", png)))
         wait_until(lambda: life.at_work == 1)
         assert portal.call(life.drain, 0.05, 0.0) is False
+        answer = taken.result(60)  # though its image is still being judged
+        assert error_of(answer) == (503, "draining")
+        assert answer.headers["Retry-After"]
+        assert answer.headers["Connection"] == "close"
+        assert service_in(client).budget.used == 0
         gated.gate.set()
-        taken.result(60)
+
+
+def test_bodies_that_still_come_are_not_waited_for() -> None:
+    async def never() -> None:
+        await asyncio.sleep(3600)
+
+    async def at_once() -> str:
+        return "all of it"
+
+    async def ask() -> None:
+        life = Life()
+        assert await life.coming(at_once()) == "all of it"
+        coming = asyncio.ensure_future(life.coming(never()))
+        await asyncio.sleep(0.01)
+        assert await life.drain(3600, 0)
+        with pytest.raises(ServiceError) as caught:
+            await coming
+        assert caught.value.code == "draining"
+        assert life.refused == 1
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("ending", [False, True])
+def test_requests_that_are_cancelled_are_answered_if_the_service_ends(ending: bool) -> None:
+    """As its server does it with those that keep it too long."""
+    sent: list[Any] = []
+
+    async def app(*_: Any) -> None:
+        await asyncio.sleep(3600)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def ask() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        observed: Any = Observed(app, Metrics(), (), lambda: ending)
+        task = asyncio.ensure_future(observed(scope, None, send))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await task
+
+    if ending:
+        asyncio.run(ask())
+        assert sent[0]["status"] == 503
+        assert b'"draining"' in sent[1]["body"]
+    else:
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(ask())
+        assert sent == []
 
 
 def test_nothing_is_judged_before_the_models_are_warm(

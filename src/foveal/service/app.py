@@ -135,7 +135,8 @@ def create_app(
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(Gate, settings=settings)
-    app.add_middleware(Observed, metrics=metrics, routes={*description["paths"], _OPENAPI})
+    routes = {*description["paths"], _OPENAPI}
+    app.add_middleware(Observed, metrics=metrics, routes=routes, ending=lambda: service.life.draining)
     return app
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from foveal.errors import bare
+from foveal.service.drain import draining
 from foveal.service.errors import ServiceError
 from foveal.service.logs import log
 from foveal.service.metrics import Metrics
@@ -45,12 +48,16 @@ class Observed:
         app: what is behind it.
         metrics: counts.
         routes: the service's paths.
+        ending: whether the service is about to end.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Collection[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, routes: Collection[str], ending: Callable[[], bool]
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._routes = frozenset(routes)
+        self._ending = ending
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, and tell of it."""
@@ -76,7 +83,11 @@ class Observed:
         except ClientDisconnect:
             return
         except ServiceError as error:
-            failure = error
+            failure = bare(error)
+        except asyncio.CancelledError:
+            if not self._ending():
+                raise
+            failure = draining()  # the server does not wait any longer, and would say so in words of its own
         except Exception as error:
             log("request_failed", level=logging.ERROR, error=error, id=notes.request_id)
             failure = ServiceError("internal", "the service is at fault; its log tells more under this id")

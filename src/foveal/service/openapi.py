@@ -222,7 +222,8 @@ def _description(settings: Settings) -> str:
     return (
         "How good does an image look to people? Quality is a number from 1 (bad) to 5 (excellent), with an "
         "interval. A score depends on the image alone, and is the same as from Python.\n\n"
-        f"Limits: {settings.max_images} images and {settings.max_body / MIB:.4g} MiB a request, "
+        f"Limits: {settings.max_images} images ({min(settings.max_images, settings.explain_queue)} to be "
+        f"explained) and {settings.max_body / MIB:.4g} MiB a request, "
         f"{settings.max_image / MIB:.4g} MiB and {settings.max_pixels / 1e6:.4g} megapixels an image, "
         f"{settings.max_prompt:,} characters a prompt.\n\n"
         'Every error has a body `{"error": {"code", "message", "request_id"}}`; unknown paths give 404 '

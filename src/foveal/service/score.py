@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from foveal.service.logs import log
 from foveal.service.metrics import SCORED
 from foveal.service.models import LoadedModel
 from foveal.service.replies import json_reply, retry_after
+from foveal.service.settings import Settings
 from foveal.service.state import Notes, Service, notes_of, service_of
 
 _T = TypeVar("_T")
@@ -32,7 +34,7 @@ _Call = Callable[[], dict[str, Any]]
 async def answer_scores(request: Request) -> Response:
     """Judge the images of a request."""
     service = service_of(request)
-    return await _answer(request, service, service.scoring, _score_call)
+    return await _answer(request, service, service.settings, service.scoring, _score_call)
 
 
 async def answer_explanations(request: Request) -> Response:
@@ -40,27 +42,32 @@ async def answer_explanations(request: Request) -> Response:
     service = service_of(request)
     if service.explaining is None:
         raise ServiceError("not_explained", "this service explains nothing; see `foveal serve --help`")
-    return await _answer(request, service, service.explaining, _explain_call)
+    # More than the queue ever has room for would be told to come again for ever.
+    most = min(service.settings.max_images, service.explaining.capacity)
+    settings = replace(service.settings, max_images=most)
+    return await _answer(request, service, settings, service.explaining, _explain_call)
 
 
 async def _answer(
     request: Request,
     service: Service,
+    settings: Settings,
     pool: Pool[dict[str, Any]],
     make_call: Callable[[LoadedModel, Item, Order, Service], _Call],
 ) -> Response:
-    notes = notes_of(request)
-    with service.life.work(), service.budget.hold() as held, _as_busy():
+    notes, life = notes_of(request), service.life
+    life.check()
+    with service.budget.hold() as held, _as_busy():
         if pool.is_full:  # before the body is read, which may be long
             raise pool.full()
         try:
-            order = await read_order(request, service.settings, held, service.json_turn)
+            order = await life.coming(read_order(request, settings, held, service.json_turn))
         finally:
             notes.received = held.received
         notes.images = len(order.items)
         model = service.models.pick(order.model)
         work = _results(service, pool, order, held, partial(make_call, model))
-        results, notes.waited = await _in_time(request, work, service.settings.request_seconds)
+        results, notes.waited = await life.done(_in_time(request, work, settings.request_seconds))
     _count(service, request.url.path, results, notes)
     return _reply(model, order, results, notes)
 

@@ -25,7 +25,7 @@ _HEAD = 16_384
 """Bytes of a request's head, at most."""
 _OTHER_FILES = 256
 _LAST_WORDS = 1
-"""Seconds in which answers must leave once all work is done."""
+"""Seconds in which answers must leave once all work is done, and refused bodies must end."""
 
 
 class ListenError(FovealError):
@@ -154,5 +154,8 @@ class _Server(uvicorn.Server):
         log("draining", requests=life.at_work, images=self._service.scoring.depth)
         done = await life.drain(self._settings.grace, self._settings.lame_duck)
         self.finished = self.finished and done
-        log("drained" if done else "cut_off", level=logging.INFO if done else logging.ERROR)
+        if life.refused:
+            await asyncio.sleep(_LAST_WORDS)
+        level = logging.INFO if done else logging.ERROR
+        log("drained" if done else "cut_off", level=level, refused=life.refused)
         self.should_exit = True
