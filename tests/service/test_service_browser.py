@@ -72,6 +72,17 @@ canvas.toBlob((blob) => {
 });
 """
 
+# Counts the images that are being decoded.
+WATCH = """
+const own = window.createImageBitmap;
+window.decoding = window.most = 0;
+window.createImageBitmap = async (...given) => {
+  window.decoding += 1;
+  window.most = Math.max(window.most, window.decoding);
+  try { return await own(...given); } finally { window.decoding -= 1; }
+};
+"""
+
 
 class Page:
     """The page, as a test uses it."""
@@ -119,10 +130,16 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def running(tiny_model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def explaining(tiny_model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Arguments of a service that explains."""
     explainer = tmp_path_factory.mktemp("explainer") / "constructed.foveal-explainer.safetensors"
     write_explainer_file(explainer, constructed_explainer())
-    with served("--model", str(tiny_model_path), "--explainer", str(explainer)) as running:
+    return "--model", str(tiny_model_path), "--explainer", str(explainer)
+
+
+@pytest.fixture(scope="module")
+def running(explaining: tuple[str, ...]) -> Iterator[Served]:
+    with served(*explaining) as running:
         yield running
 
 
@@ -191,6 +208,16 @@ def test_images_are_pasted_and_dropped(page: Page) -> None:
     assert [one.text for one in page.all(".name")] == ["paste.png", "drop.png"]
     first, second = (one.text for one in page.all(".score b"))
     assert first == second
+
+
+def test_many_images_are_decoded_a_few_at_a_time(page: Page, make_photo: MakePhoto, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(10)]
+    for number, path in enumerate(paths):
+        Image.fromarray(make_photo(600, 800, number)).save(path)
+    page.driver.execute_script(WATCH)
+    page.give(*paths)
+    page.until(lambda: len(page.all(".thumb canvas")) == len(paths))
+    assert page.driver.execute_script("return [window.decoding, window.most]") == [0, 2]
 
 
 def test_explanations(page: Page, photos: list[Path]) -> None:
@@ -311,4 +338,24 @@ def test_the_token_is_asked_for_and_kept_in_the_tab(
         page.open()
         page.ready()
         assert not page.one("#token-form").is_displayed()
+        assert page.complaints() == []
+
+
+def test_images_may_come_before_the_token(
+    browser: Any, explaining: tuple[str, ...], photos: list[Path]
+) -> None:
+    with served(*explaining, environment={"FOVEAL_SERVE_TOKEN": TOKEN}) as running:
+        page = Page(browser, f"http://127.0.0.1:{running.port}/")
+        page.open()
+        page.until(lambda: page.one("#token-form").is_displayed())
+        page.one("#files").send_keys("\n".join(map(str, photos)))
+        page.until(lambda: len(page.all(".card")) == len(photos))
+        page.one('[data-act="remove"]').click()
+        page.one("#token").send_keys(TOKEN + Keys.ENTER)
+        page.ready()
+        page.settle()
+        assert len(page.all(".score b")) == len(photos) - 1
+        assert len(page.all('[data-act="why"]')) == len(photos) - 1, "the model is known by now"
+        page.one('[data-act="why"]').click()
+        page.until(lambda: page.all("#why .why"))
         assert page.complaints() == []

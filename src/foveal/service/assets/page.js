@@ -3,6 +3,7 @@
   const settings = "{{settings}}";
   const WORDS = ["bad", "poor", "fair", "good", "excellent"];
   const AT_ONCE = 3; // requests of this page in flight
+  const PREVIEWS = 2; // images decoded at once: a large one takes hundreds of megabytes
   const TRIES = 6; // of a request that the service is too busy for
   const MOVED = 0.01; // changes of a verdict up to this size move nothing
   const THUMB = 640; // pixels of a thumbnail's longer side
@@ -13,8 +14,6 @@
   let token = sessionStorage.getItem(TOKEN) || "";
   let models = [];
   let added = 0;
-  let inFlight = 0;
-  const waiting = [];
   const images = new Map(); // by id: {id, file, url, name, prompt, model, result, error, card, chosen}
 
   // ---- Elements. Texts become text nodes only: nothing that comes from outside is ever read as HTML.
@@ -34,6 +33,21 @@
   const wordOf = (quality) => WORDS[Math.min(4, Math.max(0, Math.floor(quality - 0.5)))];
   const percent = (share) => Math.round(100 * share) + " %";
   const say = (text) => { $("live").textContent = text; };
+
+  // Starts tasks in their order, so many of them at once.
+  function inTurns(most) {
+    const waiting = [];
+    let running = 0;
+    const next = () => {
+      while (running < most && waiting.length) {
+        running += 1;
+        waiting.shift()().finally(() => { running -= 1; next(); });
+      }
+    };
+    return (task) => { waiting.push(task); next(); };
+  }
+
+  const judging = inTurns(AT_ONCE), previewing = inTurns(PREVIEWS);
 
   function setState(text, ready = false) {
     $("state").textContent = text;
@@ -127,32 +141,29 @@
     if (!found.length) return;
     for (const file of found) {
       added += 1;
-      const model = chosenModel();
       const image = {
-        id: added, file, name: file.name || "pasted image", url: URL.createObjectURL(file), model,
-        prompt: model && model.reads_prompts ? $("prompt").value : null, result: null, error: null, chosen: false,
+        id: added, file, name: file.name || "pasted image", url: URL.createObjectURL(file), model: null, prompt: null,
+        result: null, error: null, chosen: false,
       };
+      chooseModel(image);
       image.card = make("li", { class: "card" });
       images.set(image.id, image);
       $("cards").append(image.card);
-      preview(image);
+      previewing(() => preview(image));
       draw(image);
       if (file.size > settings.maxImage) fail(image, "The file has more than " + Math.floor(settings.maxImage / 2 ** 20) + " MiB, the limit of this service.");
-      else waiting.push(image);
+      else judging(() => judge(image));
     }
     $("results").hidden = false;
     $("drop").classList.add("small");
     summarise();
-    pump();
   }
 
-  function pump() {
-    while (inFlight < AT_ONCE && waiting.length) {
-      const image = waiting.shift();
-      if (!images.has(image.id)) continue;
-      inFlight += 1;
-      judge(image).finally(() => { inFlight -= 1; summarise(); pump(); });
-    }
+  // Images may be here before the models are known: while the token is typed.
+  function chooseModel(image) {
+    if (image.model || !chosenModel()) return;
+    image.model = chosenModel();
+    image.prompt = image.model.reads_prompts ? $("prompt").value : null;
   }
 
   function form(image, more = {}) {
@@ -165,6 +176,9 @@
   }
 
   async function judge(image) {
+    await connected;
+    if (!images.has(image.id)) return; // removed before its turn came
+    chooseModel(image);
     try {
       const answer = await patiently("/v1/score", () => form(image));
       image.result = answer.results[0];
@@ -174,6 +188,7 @@
       fail(image, fault.message);
     }
     arrange();
+    summarise();
   }
 
   function fail(image, message) {
@@ -183,6 +198,7 @@
   }
 
   async function preview(image) {
+    if (!images.has(image.id)) return;
     try {
       const whole = await createImageBitmap(image.file);
       const scale = Math.min(1, THUMB / Math.max(whole.width, whole.height));
@@ -476,5 +492,5 @@
   $("prompt").maxLength = settings.maxPrompt;
   $("promise").textContent = "JPEG, PNG, WebP, AVIF, TIFF and more, up to " + Math.floor(settings.maxImage / 2 ** 20) + " MiB each. Images go to this service alone, and are not kept.";
   settings.stops.forEach((stop, place) => $("ramp").append(make("svg:stop", { offset: 25 * place + "%", "stop-color": stop })));
-  connect();
+  const connected = connect(); // never fails: what goes wrong is told on the page
 })();
