@@ -372,6 +372,7 @@ def test_the_library_is_needed_for_texts_only(photos: list[Photo], monkeypatch: 
             call()
 
 
+@pytest.mark.slow
 def test_loading_and_judging_without_a_prompt_imports_no_tokenizer(tmp_path: Path) -> None:
     write_artifact(tmp_path / "m.foveal.safetensors", make_artifact())
     code = """

@@ -56,6 +56,7 @@ def test_rows_are_whole_and_the_run_can_go_on(
     assert [path.name for path in disk.folder.iterdir()] == [out.name]
 
 
+@pytest.mark.slow
 def test_a_parquet_file_that_does_not_fit_leaves_its_journal(
     foveal_score: Foveal, many: Path, disk: Any, tmp_path: Path
 ) -> None:

@@ -240,6 +240,7 @@ def test_images_that_cannot_be_compared_on_are_an_error(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_pictures_to_compare_on_are_of_many_kinds_and_always_the_same() -> None:
     pictures = list(made_pictures())
     assert len({picture.shape for picture in pictures}) == 6

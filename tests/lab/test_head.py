@@ -84,6 +84,7 @@ def test_orders_degraded_series(head: Head, new: HeadData) -> None:
     assert np.mean(mild > strong) > 0.95
 
 
+@pytest.mark.slow
 def test_order_is_learnt_from_the_series_alone(new: HeadData) -> None:
     deaf = fit_head(make_data(600, 0), replace(QUICK, rank_weight=0.0, epochs=15))
     clean, strong = (judge_features(deaf, new.features, new.series[:, step])[0] for step in (0, 2))
@@ -98,6 +99,7 @@ def test_spread_is_larger_where_ratings_are_noisier(head: Head, new: HeadData) -
     assert srcc(spread, np.abs(quality - new.quality)) > 0.3
 
 
+@pytest.mark.slow
 def test_the_spread_does_not_pull_the_quality(new: HeadData) -> None:
     # Its loss must not teach the head to be content with errors: quality stays on the ratings' scale.
     fitted = fit_head(make_data(600, 2), replace(QUICK, rank_weight=0.0, correlation_weight=0.0))
@@ -124,6 +126,7 @@ def test_stays_on_the_scale_for_wild_features(head: Head) -> None:
     assert bool((torch.isfinite(spread) & (spread >= 0.05)).all())
 
 
+@pytest.mark.slow
 def test_all_draws_of_an_image_are_seen() -> None:
     # The first draw of each view says nothing; a head that never saw the second could not judge it.
     data = make_data(800, 3)

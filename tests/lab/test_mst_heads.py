@@ -211,6 +211,7 @@ def _learnt(alpha_rate: float, seed: int = 0) -> tuple[float, float]:
     return float(head.alpha.detach()), float(torch.corrcoef(torch.stack([quality, rated[1500:]]))[0, 1])
 
 
+@pytest.mark.slow
 def test_a_rate_of_its_own_switches_the_attention_on() -> None:
     """At the authors' rate of 5e-6 alpha stays where it begins, and prompts say nothing."""
     alpha, agreement = _learnt(1e-2)

@@ -294,6 +294,7 @@ def test_what_matters_less_to_the_outputs_loses_more(images: Images) -> None:
     assert result.removed["quiet.fc2"].count == 16
 
 
+@pytest.mark.slow
 def test_later_steps_take_the_result(images: Images) -> None:
     made = transformer(seed=2)
     pruned = prune_structured(made, images, StructuredConfig(mlp=0.25, heads=0.25, multiple=8)).model
