@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import binascii
 import io
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -77,12 +77,13 @@ async def read_order(request: Request, settings: Settings, held: Held, turn: asy
         ClientDisconnect: the client has gone.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    body = partial(chunks, request, held, most=settings.max_body, seconds=settings.body_seconds)
+    body = chunks(request, held, most=settings.max_body, seconds=settings.body_seconds)
     if kind == b"multipart/form-data":
-        return await _Form(settings, options.get(b"boundary", b"")).read(body())
+        return await _Form(settings, options.get(b"boundary", b"")).read(body)
     if kind == b"application/json":
-        whole = await _whole(body(cost=JSON_COST))
+        whole = await _whole(body)
         async with turn:
+            held.add(math.ceil((JSON_COST - 1) * len(whole)))
             # Tens of megabytes of base64 would keep everybody else waiting.
             order = await asyncio.to_thread(_from_json, whole, settings)
         held.keep(sum(len(item.data or b"") for item in order.items))

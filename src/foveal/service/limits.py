@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -33,9 +32,14 @@ class Held:
         """Keep more.
 
         Raises:
-            ServiceError: ``too_busy``: all requests together would keep too much.
+            ServiceError: ``too_busy``: all requests together would keep too much. This one is over then, and
+                keeps nothing from this moment on: else those behind it would be refused for its sake.
         """
-        self._budget.take(count)
+        try:
+            self._budget.take(count)
+        except ServiceError:
+            self.keep(0)
+            raise
         self.count += count
 
     def keep(self, count: int) -> None:
@@ -105,9 +109,7 @@ class Budget:
                 self.used -= held.count
 
 
-async def chunks(
-    request: Request, held: Held, *, most: int, seconds: float, cost: float = 1.0
-) -> AsyncIterator[bytes]:
+async def chunks(request: Request, held: Held, *, most: int, seconds: float) -> AsyncIterator[bytes]:
     """The body of a request as it comes.
 
     Args:
@@ -115,7 +117,6 @@ async def chunks(
         held: counts the bytes.
         most: bytes of the whole body.
         seconds: for the whole body.
-        cost: bytes in memory that each byte takes until it is read.
 
     Raises:
         ServiceError: ``body_too_large``, ``body_timeout`` or ``too_busy``.
@@ -137,7 +138,7 @@ async def chunks(
         held.received += len(chunk)
         if held.received > most:
             raise _too_large(most)
-        held.add(math.ceil(cost * len(chunk)))
+        held.add(len(chunk))
         yield chunk
 
 
