@@ -207,6 +207,30 @@ def test_bodies_that_still_come_are_not_waited_for() -> None:
     asyncio.run(ask())
 
 
+def test_bodies_that_come_just_in_time_are_work() -> None:
+    async def ask() -> None:
+        life, came, done = Life(), asyncio.Event(), asyncio.Event()
+
+        async def answered() -> str:
+            await life.coming(came.wait())
+            await life.done(done.wait())
+            return "done"
+
+        answer = asyncio.ensure_future(answered())
+        await asyncio.sleep(0.01)
+        came.set()
+        await asyncio.sleep(0)  # the body is there; who waits for it has not seen that yet
+        ending = asyncio.ensure_future(life.drain(3600, 0))
+        await asyncio.sleep(0.01)
+        assert (life.at_work, life.refused) == (1, 0)
+        assert not ending.done()
+        done.set()
+        assert await answer == "done"
+        assert await ending
+
+    asyncio.run(ask())
+
+
 @pytest.mark.parametrize("ending", [False, True])
 def test_requests_that_are_cancelled_are_answered_if_the_service_ends(ending: bool) -> None:
     """As its server does it with those that keep it too long."""

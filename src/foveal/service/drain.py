@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from foveal.service.errors import ServiceError
@@ -20,12 +21,14 @@ class Life:
         warm: the models are.
         at_work: requests whose body has come and whose answer has not been made.
         refused: requests whose body had begun to come, and was not waited for.
+        cut: requests whose work was not waited for.
     """
 
     def __init__(self) -> None:
         self.warm = False
         self.at_work = 0
-        self.refused = 0
+        self.refused = self.cut = 0
+        self._open = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = asyncio.Event()
@@ -54,11 +57,12 @@ class Life:
             ServiceError: ``draining``. The connection stays open, so that the client can end its body and
                 read this: closed with bytes on their way, it would be reset.
         """
-        try:
-            return await _before(self._draining, body)
-        except _EndedError:
-            self.refused += 1
-            raise draining() from None
+        with self._busy():
+            try:
+                return await _before(self._draining, body)
+            except _EndedError:
+                self.refused += 1
+                raise draining() from None
 
     async def done(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Do the work of a request, unless the grace of the end runs out before it is done.
@@ -66,16 +70,31 @@ class Life:
         Raises:
             ServiceError: ``draining``.
         """
-        self.at_work += 1
+        with self._busy():
+            self.at_work += 1
+            try:
+                return await _before(self._over, work)
+            except _EndedError:
+                self.cut += 1
+                raise draining(headers={"Connection": "close"}) from None
+            finally:
+                self.at_work -= 1
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        self._open += 1
         self._idle.clear()
         try:
-            return await _before(self._over, work)
-        except _EndedError:
-            raise draining(headers={"Connection": "close"}) from None
+            yield
         finally:
-            self.at_work -= 1
-            if not self.at_work:
+            self._open -= 1
+            if not self._open:
                 self._idle.set()
+
+    async def _until_idle(self) -> None:
+        # Looked at again: a body that came just in time is work by now.
+        while self._open:
+            await self._idle.wait()
 
     async def drain(self, grace: float, lame_duck: float) -> bool:
         """Refuse new work and bodies that are still coming, and wait until none is at work.
@@ -91,14 +110,13 @@ class Life:
         pause = asyncio.create_task(asyncio.sleep(lame_duck))
         try:
             async with asyncio.timeout(grace):
-                await self._idle.wait()
+                await self._until_idle()
         except TimeoutError:
             pass
         await pause
-        finished = not self.at_work
         self._over.set()
-        await self._idle.wait()
-        return finished
+        await self._until_idle()
+        return not self.cut
 
 
 def draining(headers: Mapping[str, str] | None = None) -> ServiceError:
