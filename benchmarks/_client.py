@@ -81,7 +81,13 @@ class Client:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """An idle connection, or a new one; kept if all goes well."""
-        pair = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
+        while self._idle:
+            pair = self._idle.pop()
+            if not pair[0].at_eof():  # the service closes what was idle for long, as it may
+                break
+            pair[1].close()
+        else:
+            pair = await asyncio.open_connection("127.0.0.1", self._port)
         try:
             yield pair
         except BaseException:
